@@ -1,0 +1,101 @@
+//! API keys: `sk_live_` or `sk_test_`, 40 random base62 characters (238 bits) and 6 of checksum. The prefix lets secret
+//! scanners find a leaked key; the checksum lets them, and us, tell a key from noise without asking the database.
+
+use gatewright_base::{Rng, Secret};
+use zeroize::Zeroizing;
+
+use crate::sha256;
+
+const DEV: &str = "sk_test_";
+const LIVE: &str = "sk_live_";
+const RANDOM_LEN: usize = 40;
+const CHECKSUM_LEN: usize = 6;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A fresh key; `dev` keys start with `sk_test_` and are refused in production.
+pub fn mint(dev: bool, rng: &dyn Rng) -> Secret<String> {
+    // The full capacity from the start: a text that grew would leave unwiped copies behind.
+    let mut key = String::with_capacity(DEV.len() + RANDOM_LEN + CHECKSUM_LEN);
+    key.push_str(if dev { DEV } else { LIVE });
+    key.extend((0..RANDOM_LEN).map(|_| char::from(BASE62[rng.below(62) as usize])));
+    let checksum = checksum(&key);
+    key.extend(checksum.iter().map(|b| char::from(*b)));
+    Secret::new(key)
+}
+
+/// Whether `text` has the form of [`mint`] and its checksum fits. Says nothing about whether the key exists.
+pub fn is_well_formed(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(DEV).or_else(|| text.strip_prefix(LIVE)) else { return false };
+    if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let (body, end) = text.split_at(text.len() - CHECKSUM_LEN);
+    end.as_bytes() == checksum(body)
+}
+
+/// Whether the key says it is for development.
+pub fn is_dev(text: &str) -> bool {
+    text.starts_with(DEV)
+}
+
+/// What lists show: `sk_live_...3456`. Of a text that is no key nothing is shown but `sk_...`.
+pub fn obfuscate(text: &str) -> String {
+    if !is_well_formed(text) {
+        return "sk_...".to_owned();
+    }
+    format!("{}...{}", &text[..DEV.len()], &text[text.len() - 4..])
+}
+
+fn checksum(body: &str) -> [u8; CHECKSUM_LEN] {
+    let digest = Zeroizing::new(sha256(body.as_bytes()));
+    let mut rest = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    let mut digits = [b'0'; CHECKSUM_LEN];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatewright_base::SeededRng;
+
+    #[test]
+    fn a_minted_key_is_well_formed_and_says_what_it_is_for() {
+        let rng = SeededRng::new(5);
+        for (dev, prefix) in [(true, "sk_test_"), (false, "sk_live_")] {
+            let key = mint(dev, &rng);
+            assert!(key.reveal().starts_with(prefix));
+            assert_eq!(key.reveal().len(), 54);
+            assert!(is_well_formed(key.reveal()));
+            assert_eq!(is_dev(key.reveal()), dev);
+        }
+        assert_ne!(mint(true, &rng).reveal(), mint(true, &rng).reveal());
+    }
+
+    #[test]
+    fn any_changed_character_breaks_the_checksum() {
+        let key = mint(false, &SeededRng::new(6));
+        let key = key.reveal();
+        for at in 8..key.len() {
+            let other = if &key[at..=at] == "x" { "y" } else { "x" };
+            let changed = format!("{}{other}{}", &key[..at], &key[at + 1..]);
+            assert!(!is_well_formed(&changed), "{changed}");
+        }
+        assert!(!is_well_formed(&key.replace("sk_live_", "sk_test_")), "the prefix is under the checksum");
+        for text in ["", "sk_live_", &key[..53], &format!("{key}0"), &format!("sk_live_{}", "é".repeat(23))] {
+            assert!(!is_well_formed(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn obfuscation_shows_prefix_and_last_four_only() {
+        let key = mint(false, &SeededRng::new(7));
+        assert_eq!(obfuscate(key.reveal()), format!("sk_live_...{}", &key.reveal()[50..]));
+        for text in ["", "é", "sk_live_a-secret-of-someone-else", "password"] {
+            assert_eq!(obfuscate(text), "sk_...", "{text}");
+        }
+    }
+}

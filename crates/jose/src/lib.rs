@@ -1,0 +1,30 @@
+//! Signed tokens, key sets, sealed values, token hashing and PKCE. Pure: no I/O, no clock, no global chance.
+//!
+//! Everything cryptographic is aws-lc-rs; this crate decides what may be believed. Three algorithms exist
+//! here ([`Algorithm`]), so `none`, HMAC "signatures" and RSA of other paddings are not refused by a check
+//! that could be forgotten: there is no way to name them.
+
+pub mod api_key;
+pub mod b64;
+mod certificate;
+mod chance;
+mod codes;
+mod error;
+mod hash;
+mod jwk;
+mod jws;
+mod jwt;
+mod master_key;
+pub mod pkce;
+mod signing;
+mod strict_json;
+
+pub use chance::SystemRng;
+pub use codes::{normalize_user_code, random_code6, random_token, user_code};
+pub use error::{JoseError, Refusal};
+pub use hash::{eq_constant_time, hash_secret, hmac_sha256, sha256};
+pub use jwk::{Jwk, Jwks, VerifyingKey, VerifyingKeys};
+pub use jws::{Jws, MAX_TOKEN_LEN, verify_jws};
+pub use jwt::{Claims, Expect, verify_jwt};
+pub use master_key::MasterKey;
+pub use signing::{Algorithm, SigningKey};
