@@ -1,0 +1,278 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Identity for your API: sign-in pages, sessions, keys, and the WorkOS API on the wire.
+#[derive(Debug, Parser)]
+#[command(name = "gatewright", version, about, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "Start with: gatewright dev")]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,gatewright_server=debug [env: GATEWRIGHT_LOG]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a server for development: no configuration, demo users, an inbox for mails
+    Dev(DevArgs),
+    /// Run a server for production
+    Serve(ServeArgs),
+    /// Bring the database to this version
+    Migrate(ConfigArgs),
+    /// Check configuration, database, keys and mail, and say what to do about problems
+    Doctor(Target),
+    /// Print the API document (OpenAPI, JSON)
+    Openapi,
+    /// Signing keys of access tokens
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Environments: their settings, API keys and redirects
+    #[command(subcommand)]
+    Environments(EnvironmentsCommand),
+    /// The key that seals what the database must not show
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
+}
+
+/// Run a server for development: no configuration, demo users, an inbox for mails.
+///
+/// It answers on this machine only. Its keys lie in the data folder and are refused by `gatewright serve`.
+#[derive(Args, Clone, Debug)]
+pub struct DevArgs {
+    /// Port on localhost; 0 takes a free one
+    #[arg(long, default_value_t = 4700)]
+    pub port: u16,
+    /// Folder for the database, the keys and dev.env
+    #[arg(long, default_value = ".gatewright", value_name = "FOLDER")]
+    pub data: PathBuf,
+    /// Use this database instead of a SQLite file in the data folder
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Users and redirects to begin with (TOML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Keep nothing: work in a temporary folder that is removed at the end
+    #[arg(long, conflicts_with = "data")]
+    pub ephemeral: bool,
+    /// Print one line of JSON when ready instead of the welcome
+    #[arg(long)]
+    pub json: bool,
+    /// Lifetime of access tokens [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub access_token_seconds: Option<u32>,
+    /// How long a just-replaced refresh token gives the same pair again [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub refresh_replay_seconds: Option<u32>,
+    /// How long a new signing key is published before it may sign [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub key_publish_seconds: Option<u32>,
+    /// Switch all rate limits off
+    #[arg(long)]
+    pub no_rate_limits: bool,
+    /// Your app: started with the settings it needs, stopped with the server
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Check the configuration and end
+    #[arg(long, conflicts_with = "migrate")]
+    pub check: bool,
+    /// Bring the database to this version first
+    #[arg(long)]
+    pub migrate: bool,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigArgs {
+    /// Configuration file; every key is also an environment variable, such as GATEWRIGHT_PUBLIC_URL [default: gatewright.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Which server's data a command works on.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Target {
+    /// Configuration file of a server [default: gatewright.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data folder of `gatewright dev` instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct EnvironmentArgs {
+    /// Name or id of the environment [default: the only one there is]
+    #[arg(long, short, value_name = "NAME")]
+    pub environment: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List signing keys with state and age
+    List(EnvironmentArgs),
+    /// Let the waiting key sign and publish a new waiting one
+    Rotate(EnvironmentArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnvironmentsCommand {
+    /// Make an environment with a client and an API key, which is shown this once
+    Create {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List environments with their clients
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show settings, or change them: environments set access_token_seconds=600 sign_up=false
+    Set {
+        /// KEY=VALUE; without any, the settings are shown
+        #[arg(value_name = "KEY=VALUE")]
+        changes: Vec<String>,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// Where a sign-in may return to
+    #[command(subcommand)]
+    RedirectUris(RedirectsCommand),
+    /// Where a sign-out may return to
+    #[command(subcommand)]
+    SignOutRedirects(RedirectsCommand),
+    /// API keys of an environment
+    #[command(subcommand)]
+    ApiKeys(ApiKeysCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RedirectsCommand {
+    /// Allow a URI
+    Add {
+        uri: String,
+        /// Use it when an app names none
+        #[arg(long)]
+        default: bool,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// List allowed URIs
+    List {
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// Allow a URI no longer
+    Remove {
+        uri: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ApiKeysCommand {
+    /// Make an API key, which is shown this once
+    Create {
+        name: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// List API keys
+    List {
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// Refuse an API key from now on
+    Revoke {
+        /// Id of the key, as listed
+        id: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Print a new master key
+    New,
+}
+
+/// What the arguments ask for.
+pub enum Parsed {
+    Run(Box<Cli>),
+    /// Help or the version, already printed.
+    Shown,
+}
+
+/// Reads the arguments; a mistake becomes one line.
+pub fn parse() -> Result<Parsed, Failure> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // A closed pipe (gatewright --help | head) is no failure.
+            let _ = error.print();
+            Ok(Parsed::Shown)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Err(Failure::usage("no command given; start with gatewright dev"))
+        }
+        Err(error) => Err(Failure::usage(one_line(&error.to_string()))),
+    }
+}
+
+/// Clap's paragraphs up to the usage, joined: what is wrong, then its tip.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let parts: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let joined = parts.join("; ").replace("tip: ", "").replace(":; ", ": ");
+    let what = joined.strip_prefix("error: ").unwrap_or(&joined);
+    format!("{what}; see --help")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn refusal(arguments: &[&str]) -> String {
+        one_line(&Cli::try_parse_from(arguments).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_are_one_line() {
+        let line = refusal(&["gatewright", "dev", "--prot", "1"]);
+        assert!(line.contains("--prot") && line.contains("--port") && !line.contains('\n'), "{line}");
+        let line = refusal(&["gatewright", "dev", "--port", "many"]);
+        assert!(line.contains("many") && line.contains("--port") && !line.contains('\n'), "{line}");
+        let line = refusal(&["gatewright", "sreve"]);
+        assert!(line.contains("sreve") && line.contains("serve"), "{line}");
+    }
+
+    #[test]
+    fn everything_after_two_dashes_is_the_apps() {
+        let cli = Cli::try_parse_from(["gatewright", "dev", "--json", "--", "app", "--port", "1"]).unwrap();
+        let Command::Dev(args) = cli.command else { panic!("not dev") };
+        assert_eq!((args.json, args.port, args.command), (true, 4700, vec!["app".into(), "--port".into(), "1".into()]));
+    }
+}

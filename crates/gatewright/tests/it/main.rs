@@ -1,0 +1,6 @@
+//! The command as people run it: its answers, its refusals, its ends.
+
+mod configuration;
+mod development;
+mod production;
+mod running;

@@ -1,0 +1,14 @@
+//! What proves who somebody is, and what is issued once it is proved.
+
+pub mod authorization_codes;
+pub mod browser_sessions;
+pub mod email_changes;
+pub mod email_verifications;
+pub mod letters;
+pub mod magic_auths;
+pub mod one_time_codes;
+pub mod password_resets;
+pub mod passwords;
+pub mod pending_authentications;
+pub mod sessions;
+pub mod signing_keys;

@@ -1,0 +1,38 @@
+//! Sign-ins that stopped at a step-up: the `pending_authentication_token` of the contract (2.4). It opens nothing by itself
+//! and names one step, so that no later step can be called in its place.
+
+pub mod store;
+
+use std::time::Duration;
+
+use gatewright_base::Timestamp;
+
+use crate::features::Feature;
+use crate::features::credentials::sessions::Method;
+use crate::features::records::users::UserId;
+use crate::platform::jobs::{Job, JobFuture};
+
+pub const LIFETIME: Duration = Duration::from_secs(600);
+
+pub fn feature() -> Feature {
+    Feature::default().job(Job { name: "pending_authentications", every: Duration::from_secs(600), run: sweep })
+}
+
+fn sweep(cx: &crate::platform::cx::Cx) -> JobFuture<'_> {
+    let now = cx.now();
+    Box::pin(async move { cx.db().write(move |tx| store::sweep(tx, now)).await.map(drop) })
+}
+
+/// A half-done sign-in.
+#[derive(Clone, Debug)]
+pub struct PendingAuthentication {
+    pub client_id: String,
+    pub user_id: UserId,
+    /// The step-up it waits for, by its wire code.
+    pub step: &'static str,
+    pub method: Method,
+    pub email_verification_id: Option<String>,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub expires_at: Timestamp,
+}

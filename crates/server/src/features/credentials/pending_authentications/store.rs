@@ -1,0 +1,69 @@
+use gatewright_base::Timestamp;
+use gatewright_db::{DbError, Row, Tx, params};
+
+use super::PendingAuthentication;
+use crate::features::credentials::sessions::Method;
+use crate::features::records::users::UserId;
+use crate::platform::cx::EnvironmentId;
+
+pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, pending: &PendingAuthentication, now: Timestamp) -> Result<(), DbError> {
+    tx.execute(
+        INSERT,
+        params![
+            token_hash,
+            environment,
+            &pending.client_id,
+            &pending.user_id,
+            pending.step,
+            pending.method.as_str(),
+            pending.email_verification_id.clone(),
+            pending.ip_address.clone(),
+            pending.user_agent.clone(),
+            pending.expires_at,
+            now
+        ],
+    )
+    .map(drop)
+}
+
+/// The live sign-in that waits for `step` at this client.
+pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, step: &'static str, token_hash: &str, now: Timestamp) -> Result<Option<PendingAuthentication>, DbError> {
+    tx.optional(FIND, params![environment, client_id, step, token_hash, now])?.map(|row| from_row(row, step)).transpose()
+}
+
+/// Spends it. One caller wins.
+pub fn take(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, now: Timestamp) -> Result<bool, DbError> {
+    Ok(tx.take_once(TAKE, params![environment, token_hash, now])?.is_some())
+}
+
+pub fn close_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute(CLOSE_OF_USER, params![environment, user, now])
+}
+
+pub fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute(SWEEP, params![now])
+}
+
+fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, DbError> {
+    Ok(PendingAuthentication {
+        client_id: row.text()?,
+        user_id: row.id()?,
+        step,
+        method: Method::from_row(&row.text()?)?,
+        email_verification_id: row.opt_text()?,
+        ip_address: row.opt_text()?,
+        user_agent: row.opt_text()?,
+        expires_at: row.time()?,
+    })
+}
+
+pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
+     email_verification_id, ip_address, user_agent, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at \
+     FROM pending_authentications WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
+     AND used_at IS NULL AND expires_at > $5";
+pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \
+     WHERE environment_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > $3 RETURNING token_hash";
+pub const CLOSE_OF_USER: &str =
+    "UPDATE pending_authentications SET used_at = $3 WHERE environment_id = $1 AND user_id = $2 AND used_at IS NULL";
+pub const SWEEP: &str = "DELETE FROM pending_authentications WHERE expires_at < $1";

@@ -1,0 +1,60 @@
+//! Sessions, their refresh tokens and their access tokens (contract 3). A session opens only with a permit of the sign-in
+//! decision; see `flows::authenticate`.
+
+mod http;
+mod model;
+pub mod store;
+pub mod tokens;
+
+pub use model::{Method, RefreshToken, Session, SessionId, SessionView};
+
+use std::time::Duration;
+
+use gatewright_db::{DbError, Tx};
+
+use super::{authorization_codes, browser_sessions, pending_authentications};
+use crate::features::Feature;
+use crate::features::records::users::UserId;
+use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::events::{Event, Scribe};
+use crate::platform::jobs::{Job, JobFuture};
+
+pub fn feature() -> Feature {
+    Feature::default().api(http::routes()).job(Job { name: "sessions", every: Duration::from_secs(600), run: sweep })
+}
+
+fn sweep(cx: &Cx) -> JobFuture<'_> {
+    // Ended and expired sessions stay a month for whoever looks into them, then go with their refresh tokens.
+    let now = cx.now();
+    Box::pin(async move {
+        cx.db()
+            .write(move |tx| {
+                store::sweep_tokens(tx, now)?;
+                store::sweep(tx, now.minus(Duration::from_secs(30 * 86_400)))
+            })
+            .await
+            .map(drop)
+    })
+}
+
+/// Ends one session at once: its refresh token is dead from here on. Gives the session if it was live.
+pub fn end(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &SessionId, scribe: &Scribe) -> Result<Option<Session>, DbError> {
+    let ended = store::mark_ended(tx, environment, id, scribe.now)?;
+    if let Some(session) = &ended {
+        scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
+    }
+    Ok(ended)
+}
+
+/// Ends everything that lets a user in without proving anything again: sessions, browser sessions, half-done sign-ins and
+/// unspent codes. For a changed password or address, and for an account that turns out to be somebody else's.
+pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<u64, DbError> {
+    let ended = store::mark_ended_of_user(tx, environment, user, scribe.now)?;
+    for session in &ended {
+        scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
+    }
+    browser_sessions::store::delete_of_user(tx, environment, user)?;
+    pending_authentications::store::close_of_user(tx, environment, user, scribe.now)?;
+    authorization_codes::store::close_of_user(tx, environment, user, scribe.now)?;
+    Ok(ended.len() as u64)
+}

@@ -1,0 +1,196 @@
+use gatewright_base::{Id, Kind, Timestamp};
+use gatewright_db::DbError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::features::records::users::UserId;
+
+#[derive(Debug)]
+pub struct SessionKind;
+impl Kind for SessionKind {
+    const PREFIX: &'static str = "session";
+}
+pub type SessionId = Id<SessionKind>;
+
+/// How somebody proved who they are: the primary method, which a refresh repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Password,
+    MagicAuth,
+}
+
+impl Method {
+    const ALL: [Self; 2] = [Self::Password, Self::MagicAuth];
+
+    /// `authentication_method` of the authenticate response; also the stored form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "Password",
+            Self::MagicAuth => "MagicAuth",
+        }
+    }
+
+    /// `auth_method` of a session object: another enum upstream.
+    pub fn as_session_method(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::MagicAuth => "magic_code",
+        }
+    }
+
+    /// The middle of `authentication.<method>_succeeded`.
+    pub fn event_name(self, succeeded: bool) -> &'static str {
+        match (self, succeeded) {
+            (Self::Password, true) => "authentication.password_succeeded",
+            (Self::Password, false) => "authentication.password_failed",
+            (Self::MagicAuth, true) => "authentication.magic_auth_succeeded",
+            (Self::MagicAuth, false) => "authentication.magic_auth_failed",
+        }
+    }
+
+    /// `type` in the data of those events.
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::MagicAuth => "magic_auth",
+        }
+    }
+
+    pub fn from_row(text: &str) -> Result<Self, DbError> {
+        Self::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| DbError::Other(format!("method is {text:?}")))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub client_id: String,
+    pub user_id: UserId,
+    pub organization_id: Option<String>,
+    pub method: Method,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub authenticated_at: Timestamp,
+    pub last_active_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Session {
+    /// Ended, expired, or idle for longer than the environment allows: refused all the same.
+    pub fn is_live(&self, now: Timestamp, inactivity_seconds: Option<u32>) -> bool {
+        let idle = inactivity_seconds.is_some_and(|s| now.since(self.last_active_at).as_secs() >= u64::from(s));
+        self.ended_at.is_none() && now < self.expires_at && !idle
+    }
+}
+
+/// A refresh token's row: what it was rotated into, if it was.
+#[derive(Clone)]
+pub struct RefreshToken {
+    pub session_id: SessionId,
+    pub client_id: String,
+    pub successor_sealed: Option<Vec<u8>>,
+    /// Whether the successor has been rotated in turn: then this token is no longer the immediate predecessor.
+    pub successor_used: bool,
+    pub used_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+}
+
+/// The upstream object `session`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView {
+    #[schema(value_type = SessionTag)]
+    object: &'static str,
+    id: String,
+    #[schema(required)]
+    ip_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    organization_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    impersonator: Option<Impersonator>,
+    #[schema(required)]
+    user_agent: Option<String>,
+    user_id: String,
+    #[schema(value_type = SessionMethod)]
+    auth_method: &'static str,
+    #[schema(value_type = SessionStatus)]
+    status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl SessionView {
+    pub fn of(session: &Session, now: Timestamp) -> Self {
+        let status = match session.ended_at {
+            Some(_) => "revoked",
+            None if now >= session.expires_at => "expired",
+            None => "active",
+        };
+        Self {
+            object: "session",
+            id: session.id.to_string(),
+            ip_address: session.ip_address.clone(),
+            organization_id: session.organization_id.clone(),
+            impersonator: None,
+            user_agent: session.user_agent.clone(),
+            user_id: session.user_id.to_string(),
+            auth_method: session.method.as_session_method(),
+            status,
+            expires_at: session.expires_at,
+            ended_at: session.ended_at,
+            created_at: session.created_at,
+            updated_at: session.updated_at,
+        }
+    }
+}
+
+/// Who acted as the user. Present only on impersonated sessions.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Impersonator {
+    email: String,
+    #[schema(required)]
+    reason: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SessionTag {
+    Session,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SessionStatus {
+    Active,
+    Expired,
+    Revoked,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SessionMethod {
+    CrossAppAuth,
+    ExternalAuth,
+    Impersonation,
+    MagicCode,
+    MigratedSession,
+    Oauth,
+    Passkey,
+    Password,
+    Sso,
+    Unknown,
+}

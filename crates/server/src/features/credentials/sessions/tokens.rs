@@ -1,0 +1,78 @@
+//! Access tokens (contract 3.1): RS256, no `aud` unless the environment's template sets one.
+
+use gatewright_base::{Rng, Timestamp, mint_ulid};
+use gatewright_jose::SigningKey;
+use serde_json::{Map, Value};
+
+use super::model::Session;
+use crate::features::records::environments::Client;
+use crate::features::records::jwt_templates::{self, TemplateFacts};
+use crate::features::records::users::User;
+
+/// What an access token is made of.
+pub struct TokenFacts<'a> {
+    pub client: &'a Client,
+    pub session: &'a Session,
+    pub user: &'a User,
+    /// The environment's JWT template.
+    pub template: Option<&'a str>,
+    pub public_url: &'a str,
+}
+
+impl std::fmt::Debug for TokenFacts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenFacts").field("session", &self.session.id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error("the JWT template makes the token too big")]
+    TooBig,
+    #[error("the JWT template cannot be rendered: {0}")]
+    Template(String),
+    #[error(transparent)]
+    Jose(#[from] gatewright_jose::JoseError),
+}
+
+/// Signs a fresh access token. Everything in it is looked up anew at each refresh.
+pub fn mint(facts: &TokenFacts<'_>, signer: &SigningKey, now: Timestamp, rng: &dyn Rng) -> Result<String, TokenError> {
+    let claims = claims(facts, now, rng)?;
+    Ok(signer.sign_jwt(&claims)?)
+}
+
+/// `iss` of a client's tokens: `<public_url>/user_management/<client_id>` unless the environment pins another.
+pub fn issuer(client: &Client, public_url: &str) -> String {
+    let settings = &client.environment.settings;
+    settings.issuer.clone().unwrap_or_else(|| format!("{public_url}/user_management/{}", client.id))
+}
+
+fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<String, Value>, TokenError> {
+    let TokenFacts { client, session, user, template, public_url } = facts;
+    let mut claims = Map::new();
+    let issued = now.seconds();
+    claims.insert("iss".into(), issuer(client, public_url).into());
+    claims.insert("sub".into(), session.user_id.as_str().into());
+    claims.insert("sid".into(), session.id.as_str().into());
+    claims.insert("jti".into(), mint_ulid(now, rng).into());
+    claims.insert("client_id".into(), client.id.as_str().into());
+    claims.insert("auth_time".into(), session.authenticated_at.seconds().into());
+    if let Some(organization) = &session.organization_id {
+        claims.insert("org_id".into(), organization.as_str().into());
+    }
+    claims.insert("iat".into(), issued.into());
+    claims.insert("exp".into(), (issued + i64::from(client.environment.settings.access_token_seconds)).into());
+    if let Some(template) = template {
+        let rendered = jwt_templates::render(template, &TemplateFacts { user }).map_err(|error| match error {
+            jwt_templates::RenderError::TooBig => TokenError::TooBig,
+            error => TokenError::Template(error.to_string()),
+        })?;
+        // Reserved claims were refused when the template was stored; they are kept here whatever it says.
+        for (name, value) in rendered {
+            if !jwt_templates::RESERVED_CLAIMS.contains(&name.as_str()) {
+                claims.insert(name, value);
+            }
+        }
+    }
+    Ok(claims)
+}

@@ -1,0 +1,95 @@
+//! Keys that sign access tokens: `next` (published, not used) -> `active` -> `retiring` (published as long as the
+//! longest session, since SDKs throw on an unknown `kid` in an old cookie) -> gone. `GET /sso/jwks/{clientId}` shows them.
+
+mod http;
+mod jobs;
+mod model;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use model::{KeyState, NewKey, RotateError, StoredKey};
+
+use std::sync::Arc;
+
+use gatewright_base::Timestamp;
+use gatewright_db::{DbError, Tx};
+use gatewright_jose::{Algorithm, SigningKey};
+
+use crate::features::Feature;
+use crate::features::records::environments::{Environment, Settings};
+use crate::platform::actor::Actor;
+use crate::platform::cx::{Cx, EnvironmentId};
+
+pub fn feature() -> Feature {
+    Feature::default().api(http::routes()).job(jobs::rotate())
+}
+
+/// Makes a key, sealed for its row. RSA takes a while: call it outside a transaction.
+pub fn mint(cx: &Cx, environment: &EnvironmentId) -> Result<model::NewKey, gatewright_jose::JoseError> {
+    model::NewKey::mint(environment, cx.master_key(), cx.now(), cx.rng())
+}
+
+/// The first two keys of an environment: one signs at once, the other waits, so that a rotation needs no wait later.
+pub fn insert_first(tx: &mut Tx<'_>, environment: &EnvironmentId, active: &model::NewKey, next: &model::NewKey) -> Result<(), DbError> {
+    store::insert(tx, environment, active, KeyState::Active)?;
+    store::insert(tx, environment, next, KeyState::Next)
+}
+
+/// The key that signs for the environment now, opened.
+pub fn load_signer(cx: &Cx, tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Arc<SigningKey>, DbError> {
+    let stored = store::find_active(tx, environment, Algorithm::RS256)?
+        .ok_or_else(|| DbError::Other(format!("environment {environment} has no active signing key; run gatewright keys rotate")))?;
+    open(cx, environment, &stored.kid, &stored.private_sealed)
+}
+
+fn open(cx: &Cx, environment: &EnvironmentId, kid: &str, sealed: &[u8]) -> Result<Arc<SigningKey>, DbError> {
+    if let Some(key) = cx.opened_key(kid) {
+        return Ok(key);
+    }
+    let does_not_open = |error: gatewright_jose::JoseError| DbError::Other(format!("signing key {kid} does not open: {error}; is this the right master key?"));
+    let der = cx.master_key().open(model::PURPOSE, &model::context(environment, kid), sealed).map_err(does_not_open)?;
+    let key = Arc::new(SigningKey::from_pkcs8(Algorithm::RS256, kid.to_owned(), der.reveal()).map_err(does_not_open)?);
+    cx.keep_opened_key(key.clone());
+    Ok(key)
+}
+
+/// Moves `next` to `active` and publishes a new `next`. Refused while `next` has not been published long enough,
+/// because verifiers that cache the key set would not know it yet.
+pub async fn rotate(cx: &Cx, environment: &Environment, actor: Actor) -> Result<StoredKey, RotateError> {
+    let fresh = tokio::task::spawn_blocking({
+        let (cx, id) = (cx.clone(), environment.id.clone());
+        move || mint(&cx, &id)
+    })
+    .await
+    .map_err(|error| RotateError::Db(DbError::Other(error.to_string())))?
+    .map_err(|error| RotateError::Db(DbError::Other(error.to_string())))?;
+    let (id, settings, scribe) = (environment.id.clone(), environment.settings.clone(), cx.scribe(actor));
+    cx.db().write(move |tx| rotate_in(tx, &id, &settings, &fresh, &scribe)).await
+}
+
+fn rotate_in(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    settings: &Settings,
+    fresh: &model::NewKey,
+    scribe: &crate::platform::events::Scribe,
+) -> Result<StoredKey, RotateError> {
+    let now: Timestamp = scribe.now;
+    let next = store::find_next(tx, environment, Algorithm::RS256)?;
+    let Some(next) = next else {
+        store::insert(tx, environment, fresh, KeyState::Next)?;
+        return Err(RotateError::NotYet { at: now.plus(settings.key_publish()) });
+    };
+    let usable_at = next.created_at.plus(settings.key_publish());
+    if now < usable_at {
+        return Err(RotateError::NotYet { at: usable_at });
+    }
+    // Order matters for the unique indexes: retire, promote, then publish the new one.
+    store::mark_retiring(tx, environment, Algorithm::RS256, now, now.plus(settings.session()))?;
+    if !store::mark_active(tx, environment, &next.kid, now)? {
+        return Err(RotateError::Raced);
+    }
+    store::insert(tx, environment, fresh, KeyState::Next)?;
+    Ok(StoredKey { state: KeyState::Active, ..next })
+}

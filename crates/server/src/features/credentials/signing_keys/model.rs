@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+use gatewright_base::{Id, Kind, Rng, Timestamp};
+use gatewright_db::DbError;
+use gatewright_jose::{Algorithm, JoseError, Jwk, MasterKey, SigningKey};
+
+use crate::platform::cx::EnvironmentId;
+
+pub(super) const PURPOSE: &str = "signing_key";
+
+#[derive(Debug)]
+pub struct SigningKeyKind;
+impl Kind for SigningKeyKind {
+    const PREFIX: &'static str = "key";
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    Next,
+    Active,
+    Retiring,
+}
+
+impl KeyState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+        }
+    }
+
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::Next, Self::Active, Self::Retiring].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A key of the table: its public half and its sealed private half.
+#[derive(Clone)]
+pub struct StoredKey {
+    pub kid: String,
+    pub state: KeyState,
+    pub public: Jwk,
+    pub created_at: Timestamp,
+    pub gone_at: Option<Timestamp>,
+    pub(super) private_sealed: Vec<u8>,
+}
+
+impl std::fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredKey({} {})", self.kid, self.state.as_str())
+    }
+}
+
+/// A key just made.
+#[derive(Clone)]
+pub struct NewKey {
+    pub(super) kid: String,
+    pub(super) private_sealed: Vec<u8>,
+    pub(super) public: Jwk,
+    pub(super) created_at: Timestamp,
+}
+
+impl std::fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewKey({})", self.kid)
+    }
+}
+
+impl NewKey {
+    pub(super) fn mint(environment: &EnvironmentId, master: &MasterKey, now: Timestamp, rng: &dyn Rng) -> Result<Self, JoseError> {
+        let kid = Id::<SigningKeyKind>::mint(now, rng).into_string();
+        let key = SigningKey::generate(Algorithm::RS256, kid.clone())?;
+        // The certificate only carries the key (SDK models require x5c); nobody checks its dates.
+        let public = key.public_jwk(now.minus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(20 * 365 * 86_400)), "Gatewright")?;
+        let private_sealed = master.seal(PURPOSE, &context(environment, &kid), key.to_pkcs8().reveal(), rng);
+        Ok(Self { kid, private_sealed, public, created_at: now })
+    }
+}
+
+pub(super) fn context(environment: &EnvironmentId, kid: &str) -> String {
+    format!("{environment}/{kid}")
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    #[error("the next key has to be published for a while before it signs; it may from {at}")]
+    NotYet { at: Timestamp },
+    #[error("another rotation came first")]
+    Raced,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}

@@ -1,0 +1,60 @@
+//! The second half of a sign-in that waited for a proved address (contract 2.4).
+
+use gatewright_db::DbError;
+use gatewright_jose::hash_secret;
+
+use super::{Answer, Call, Grant, Secret, required};
+use crate::features::credentials::email_verifications::{self, Redemption, Target};
+use crate::features::credentials::pending_authentications;
+use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::limits;
+use crate::features::flows::authenticate::model::{AuthenticateResponse, StepUp};
+use crate::platform::actor::Actor;
+use crate::platform::cx::Cx;
+use crate::web::error::ApiError;
+
+pub const GRANT: Grant = Grant {
+    names: &["urn:workos:oauth:grant-type:email-verification:code", "urn:workos:oauth:grant-type:email-verification"],
+    label: "email_verification",
+    secret: Secret::Required,
+    run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,
+};
+
+async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let code = required(call.body.code, "code")?;
+    let hash = hash_secret(&required(call.body.pending_authentication_token, "pending_authentication_token")?);
+    limits::count_authenticate(cx, &call.client.environment.id, &hash).await?;
+    let (client, now, scribe, cx_in, token_hash) = (call.client.clone(), cx.now(), cx.scribe(Actor::System), cx.clone(), hash.clone());
+    let outcome = cx
+        .db()
+        .write(move |tx| {
+            let environment = &client.environment.id;
+            let step = StepUp::EmailVerification.code();
+            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &token_hash, now)? else {
+                return Ok::<_, DbError>(None);
+            };
+            let verification = pending.email_verification_id.clone().unwrap_or_default();
+            let redemption = email_verifications::redeem(tx, cx_in.master_key(), environment, Target::Id(&verification), &code, &scribe)?;
+            Ok(Some((pending, redemption)))
+        })
+        .await?;
+    let Some((pending, redemption)) = outcome else {
+        return Err(ApiError::bad_request("invalid_pending_authentication_token", "The pending authentication token is not valid or has expired."));
+    };
+    let user = match redemption {
+        Redemption::Redeemed { user } if user.id == pending.user_id => user,
+        Redemption::Redeemed { .. } => return Err(ApiError::bad_request("user_mismatch", "The code is another user's.")),
+        Redemption::Refused { reason, .. } => return Err(reason.to_error()),
+    };
+    let attempt = Attempt {
+        client: call.client,
+        user,
+        method: pending.method,
+        authenticated_at: cx.now(),
+        requested_organization: None,
+        origin: call.origin,
+        asked: call.asked,
+        record_success: true,
+    };
+    conclude(cx, attempt, Spend::Pending { hash }).await
+}

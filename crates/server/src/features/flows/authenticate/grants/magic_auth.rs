@@ -1,0 +1,37 @@
+//! A code from a mail (contract 2.6).
+
+use super::{Answer, Call, Grant, Secret, required};
+use crate::features::credentials::magic_auths;
+use crate::features::credentials::sessions::Method;
+use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::model::AuthenticateResponse;
+use crate::features::flows::authenticate::{limits, proofs};
+use crate::features::records::users::EmailAddress;
+use crate::platform::cx::Cx;
+use crate::web::error::ApiError;
+
+pub const GRANT: Grant = Grant {
+    names: &["urn:workos:oauth:grant-type:magic-auth:code", "urn:workos:oauth:grant-type:magic-auth"],
+    label: "magic_auth",
+    secret: Secret::Required,
+    run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,
+};
+
+async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let code = required(call.body.code, "code")?;
+    let typed = required(call.body.email, "email")?;
+    let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
+    limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    let user = proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
+    let attempt = Attempt {
+        client: call.client,
+        user,
+        method: Method::MagicAuth,
+        authenticated_at: cx.now(),
+        requested_organization: None,
+        asked: call.asked,
+        origin: call.origin,
+        record_success: true,
+    };
+    conclude(cx, attempt, Spend::Nothing).await
+}

@@ -1,0 +1,46 @@
+//! E-mail and password over the API. The same answer, after the same work, for a wrong password and for nobody at all.
+
+use gatewright_base::Secret as Hidden;
+
+use super::{Answer, Call, Grant, Secret, required};
+use crate::features::credentials::passwords;
+use crate::features::credentials::sessions::Method;
+use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::model::AuthenticateResponse;
+use crate::features::flows::authenticate::{limits, proofs};
+use crate::features::records::users::EmailAddress;
+use crate::platform::cx::Cx;
+use crate::web::error::ApiError;
+
+pub const GRANT: Grant = Grant { names: &["password"], label: "password", secret: Secret::Required, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
+
+async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let typed = required(call.body.email, "email")?;
+    let password = Hidden::new(required(call.body.password, "password")?);
+    if !call.client.environment.settings.password {
+        return Err(ApiError::plain(axum::http::StatusCode::FORBIDDEN, "email_password_auth_disabled", "Email and password sign-in is switched off in this environment."));
+    }
+    let Some(email) = EmailAddress::parse(&typed) else {
+        passwords::verify(cx, None, &password).await?;
+        return Err(wrong());
+    };
+    limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin).await?;
+    let user = proved.ok_or_else(wrong)?;
+    let attempt = Attempt {
+        client: call.client,
+        user,
+        method: Method::Password,
+        authenticated_at: cx.now(),
+        requested_organization: None,
+        asked: call.asked,
+        origin: call.origin,
+        record_success: true,
+    };
+    conclude(cx, attempt, Spend::Nothing).await
+}
+
+fn wrong() -> ApiError {
+    ApiError::bad_request("invalid_credentials", "The email or password is not right.")
+}
+

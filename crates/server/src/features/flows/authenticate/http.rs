@@ -1,0 +1,138 @@
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::clients::{AuthenticatedClient, authenticate_client};
+use super::failures::Origin;
+use super::grants::{self, Secret as SecretRule};
+use super::model::AuthenticateResponse;
+use super::{clients, cookies};
+use crate::features::credentials::letters::Asked;
+use crate::features::records::cors_origins;
+use crate::platform::cx::Cx;
+use crate::web::client::Peer;
+use crate::web::cors::origin;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::extract::JsonOrForm;
+
+pub fn routes() -> OpenApiRouter<Cx> {
+    OpenApiRouter::new().routes(routes!(authenticate))
+}
+
+/// Every grant's parameters. A grant reads those it names; the rest is ignored, like what SDKs add on their own
+/// (`session`, `signals_id`). Secrets have no `Debug`.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct AuthenticateRequest {
+    pub client_id: Option<String>,
+    pub client_secret: Option<String>,
+    #[schema(value_type = GrantType)]
+    pub grant_type: Option<String>,
+    pub code: Option<String>,
+    pub code_verifier: Option<String>,
+    pub email: Option<String>,
+    pub password: Option<String>,
+    pub refresh_token: Option<String>,
+    pub organization_id: Option<String>,
+    pub pending_authentication_token: Option<String>,
+    pub device_code: Option<String>,
+    pub invitation_token: Option<String>,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub device_id: Option<String>,
+    pub signals_id: Option<String>,
+    pub radar_auth_attempt_id: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum GrantType {
+    #[schema(rename = "authorization_code")]
+    AuthorizationCode,
+    #[schema(rename = "refresh_token")]
+    RefreshToken,
+    #[schema(rename = "password")]
+    Password,
+    #[schema(rename = "urn:workos:oauth:grant-type:magic-auth:code")]
+    MagicAuth,
+    #[schema(rename = "urn:workos:oauth:grant-type:email-verification:code")]
+    EmailVerification,
+    #[schema(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
+}
+
+/// Signs a user in by one of the grants, or renews a session.
+#[utoipa::path(post, path = "/user_management/authenticate", operation_id = "authenticate", tag = "user-management.authentication",
+    request_body = AuthenticateRequest,
+    responses((status = 200, body = AuthenticateResponse), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
+async fn authenticate(State(cx): State<Cx>, peer: Peer, headers: HeaderMap, posted: JsonOrForm<AuthenticateRequest>) -> Result<Response, ApiError> {
+    let JsonOrForm { body, is_json } = posted;
+    let name = body.grant_type.as_deref().ok_or_else(|| ApiError::oauth("invalid_request", "grant_type is missing."))?;
+    let grant = grants::find(name).ok_or_else(|| ApiError::oauth("invalid_request", "grant_type is not one this server knows."))?;
+    let AuthenticatedClient { client, confidential } = authenticate_client(&cx, &headers, body.client_id.as_deref(), body.client_secret.as_deref()).await?;
+    if grant.secret == SecretRule::Required && !confidential {
+        return Err(clients::invalid_client());
+    }
+    // A browser's own origin, if the client's environment lists it: only then are cookies believed or set.
+    let browser_origin = match origin(&headers) {
+        Some(origin) => {
+            let (origin, environment, dev) = (origin.to_owned(), client.environment.id.clone(), cx.config().dev);
+            cx.db().read(move |tx| cors_origins::is_allowed(tx, &environment, &origin, dev)).await?
+        }
+        None => false,
+    };
+    let in_browser = browser_origin && is_json && !confidential;
+    let cookie_token = if in_browser && body.refresh_token.is_none() { cookies::find_refresh_token(&headers, &client).map(str::to_owned) } else { None };
+    // A confidential caller is a backend and names the person's address and browser; anybody else is taken as seen.
+    let asked = Asked { lang: None, user_agent: if confidential { body.user_agent.clone() } else { peer.user_agent.clone() } };
+    let seen = Origin { ip_address: peer.address(), user_agent: peer.user_agent.clone() };
+    let origin = if confidential {
+        let cut = |text: Option<String>, max: usize| text.map(|t| t.chars().filter(|c| !c.is_control()).take(max).collect());
+        Origin { ip_address: cut(body.ip_address.clone(), 64).or(seen.ip_address), user_agent: cut(body.user_agent.clone(), 512).or(seen.user_agent) }
+    } else {
+        seen
+    };
+    let call = grants::Call { client: client.clone(), confidential, origin, asked, body, cookie_token, peer };
+    let answer = (grant.run)(&cx, call).await;
+    count(&cx, grant.label, &answer);
+    let mut response = match answer {
+        Ok(body) => {
+            let set = if in_browser { cookies::set(cx.config(), &headers, &client, &body.refresh_token).to_vec() } else { Vec::new() };
+            let mut response = axum::Json(body).into_response();
+            set.into_iter().for_each(|cookie| drop(response.headers_mut().append(SET_COOKIE, cookie)));
+            response
+        }
+        Err(error) => {
+            let ended = in_browser && grant.label == "refresh_token" && error.code() == Some("invalid_grant");
+            let mut response = error.into_response();
+            if ended {
+                cookies::clear(cx.config(), &headers, &client).into_iter().for_each(|cookie| drop(response.headers_mut().append(SET_COOKIE, cookie)));
+            }
+            response
+        }
+    };
+    response.headers_mut().insert(axum::http::header::PRAGMA, axum::http::HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+fn count(cx: &Cx, method: &'static str, answer: &Result<AuthenticateResponse, ApiError>) {
+    let outcome = match answer {
+        Ok(_) => "issued",
+        Err(error) if error.status() == axum::http::StatusCode::FORBIDDEN => "step_up",
+        Err(error) if error.status().is_server_error() => "failed",
+        Err(_) => "refused",
+    };
+    cx.metrics().sign_ins.get_or_create(&crate::platform::metrics::SignInLabels { method, outcome }).inc();
+}
+
+/// Clears a browser client's cookies at sign-out, whichever client of the environment the session was of.
+pub fn clear_cookies(cx: &Cx, headers: &HeaderMap, client: &crate::features::records::environments::Client) -> Vec<axum::http::HeaderValue> {
+    cookies::clear(cx.config(), headers, client).to_vec()
+}
+

@@ -1,0 +1,256 @@
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::features::credentials::sessions::Method;
+use crate::features::records::environments::Settings;
+use crate::features::records::users::{User, UserView};
+use crate::web::error::ApiError;
+
+/// What is known about a sign-in when it is decided. Gathered by `conclude`; the decision itself looks nothing up.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// What was proved.
+    pub method: Method,
+    pub email_verified: bool,
+    /// Organizations the user is an active member of.
+    pub organizations: &'a [OrganizationChoice],
+    pub requested_organization: Option<&'a str>,
+    pub second_factor: SecondFactor,
+    /// Connections that the user's domain or organization insists on.
+    pub sso_connections: &'a [String],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OrganizationChoice {
+    pub id: String,
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Neither enrolled nor asked for.
+    NotNeeded,
+    Proved,
+    /// Enrolled, and not proved in this sign-in.
+    Enrolled,
+    /// Asked for by policy, and none enrolled.
+    Missing,
+}
+
+/// The outcome of every sign-in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    Issue(Permit),
+    StepUp(StepUp),
+    Refuse(Refusal),
+}
+
+/// Leave to issue a session or a code, made by [`decide`] alone: its field is private to this file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permit {
+    organization_id: Option<String>,
+}
+
+impl Permit {
+    pub fn organization_id(&self) -> Option<&str> {
+        self.organization_id.as_deref()
+    }
+}
+
+/// What has to be proved or chosen first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepUp {
+    EmailVerification,
+    MfaChallenge,
+    MfaEnrollment,
+    OrganizationSelection(Vec<OrganizationChoice>),
+    SsoRequired { connection_ids: Vec<String> },
+}
+
+impl StepUp {
+    /// The wire code, which is also the step that the pending token is bound to.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EmailVerification => "email_verification_required",
+            Self::MfaChallenge => "mfa_challenge",
+            Self::MfaEnrollment => "mfa_enrollment",
+            Self::OrganizationSelection(_) => "organization_selection_required",
+            Self::SsoRequired { .. } => "sso_required",
+        }
+    }
+
+    /// The error SDKs turn into a typed step-up: plain 403, or OAuth 400 for SSO (contract 2.4). Never 401.
+    pub fn to_error(&self, user: &User, pending_token: &str, email_verification_id: Option<&str>) -> ApiError {
+        let plain = |message: &'static str| {
+            ApiError::plain(axum::http::StatusCode::FORBIDDEN, self.code(), message).with("pending_authentication_token", pending_token)
+        };
+        let whole_user = || serde_json::to_value(UserView::from(user)).unwrap_or(Value::Null);
+        match self {
+            Self::EmailVerification => plain("Email ownership must be verified before authentication.")
+                .with("email", user.email.as_str())
+                .with("email_verification_id", email_verification_id),
+            Self::MfaChallenge => {
+                plain("The user must complete an MFA challenge to finish authenticating.").with("user", whole_user()).with("authentication_factors", json!([]))
+            }
+            Self::MfaEnrollment => plain("The user must enroll in MFA to finish authenticating.").with("user", whole_user()),
+            Self::OrganizationSelection(choices) => plain("The user must choose an organization to finish their authentication.")
+                .with("user", whole_user())
+                .with("organizations", json!(choices)),
+            Self::SsoRequired { connection_ids } => ApiError::oauth("sso_required", "User must authenticate using one of the matching connections.")
+                .with("email", user.email.as_str())
+                .with("connection_ids", json!(connection_ids))
+                .with("pending_authentication_token", pending_token),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The environment has this method switched off.
+    MethodNotAllowed,
+    /// The user is not an active member of the organization asked for.
+    NotAMember,
+}
+
+impl Refusal {
+    pub fn to_error(self) -> ApiError {
+        match self {
+            Self::MethodNotAllowed => ApiError::plain(
+                axum::http::StatusCode::FORBIDDEN,
+                "authentication_method_not_allowed",
+                "This authentication method is not allowed in this environment.",
+            ),
+            Self::NotAMember => ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."),
+        }
+    }
+}
+
+/// The one decision. Order matters: what the environment forbids, then who must be asked elsewhere, then what this person still
+/// has to prove, then where they go.
+pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
+    let allowed = match facts.method {
+        Method::Password => policy.password,
+        Method::MagicAuth => policy.magic_auth,
+    };
+    if !allowed {
+        return Decision::Refuse(Refusal::MethodNotAllowed);
+    }
+    if !facts.sso_connections.is_empty() {
+        return Decision::StepUp(StepUp::SsoRequired { connection_ids: facts.sso_connections.to_vec() });
+    }
+    if !facts.email_verified {
+        return Decision::StepUp(StepUp::EmailVerification);
+    }
+    match facts.second_factor {
+        SecondFactor::Enrolled => return Decision::StepUp(StepUp::MfaChallenge),
+        SecondFactor::Missing => return Decision::StepUp(StepUp::MfaEnrollment),
+        SecondFactor::NotNeeded | SecondFactor::Proved => {}
+    }
+    let organization_id = match (facts.requested_organization, facts.organizations) {
+        (Some(requested), choices) if choices.iter().any(|choice| choice.id == requested) => Some(requested.to_owned()),
+        (Some(_), _) => return Decision::Refuse(Refusal::NotAMember),
+        (None, []) => None,
+        (None, [only]) => Some(only.id.clone()),
+        (None, several) => return Decision::StepUp(StepUp::OrganizationSelection(several.to_vec())),
+    };
+    Decision::Issue(Permit { organization_id })
+}
+
+/// The answer to a successful authenticate.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthenticateResponse {
+    pub user: UserView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub organization_id: Option<String>,
+    pub access_token: String,
+    pub refresh_token: String,
+    #[schema(value_type = AuthenticationMethod)]
+    pub authentication_method: &'static str,
+    pub token_type: &'static str,
+    /// Life of the access token in seconds.
+    pub expires_in: u32,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, clippy::upper_case_acronyms, reason = "only its schema is used, in the contract's spelling")]
+pub enum AuthenticationMethod {
+    SSO,
+    Password,
+    Passkey,
+    AppleOAuth,
+    BitbucketOAuth,
+    CrossAppAuth,
+    DiscordOAuth,
+    ExternalAuth,
+    GitHubOAuth,
+    GitLabOAuth,
+    GoogleOAuth,
+    GrokOAuth,
+    XOAuth,
+    IntuitOAuth,
+    LinkedInOAuth,
+    MicrosoftOAuth,
+    SalesforceOAuth,
+    SlackOAuth,
+    VercelMarketplaceOAuth,
+    VercelOAuth,
+    XeroOAuth,
+    MagicAuth,
+    Impersonation,
+    MigratedSession,
+}
+
+#[cfg(test)]
+mod decision_tests {
+    use super::*;
+
+    fn facts<'a>() -> Facts<'a> {
+        Facts {
+            method: Method::Password,
+            email_verified: true,
+            organizations: &[],
+            requested_organization: None,
+            second_factor: SecondFactor::NotNeeded,
+            sso_connections: &[],
+        }
+    }
+
+    fn organization(id: &str) -> OrganizationChoice {
+        OrganizationChoice { id: id.into(), name: id.to_uppercase() }
+    }
+
+    #[test]
+    fn the_whole_table() {
+        let policy = Settings::default();
+        let (one, two) = ([organization("org_1")], [organization("org_1"), organization("org_2")]);
+        let sso = ["conn_1".to_owned()];
+        let issue = |organization: Option<&str>| Decision::Issue(Permit { organization_id: organization.map(str::to_owned) });
+        let table = [
+            (facts(), issue(None)),
+            (Facts { email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+            (Facts { email_verified: false, second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+            (Facts { second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
+            (Facts { second_factor: SecondFactor::Missing, ..facts() }, Decision::StepUp(StepUp::MfaEnrollment)),
+            (Facts { second_factor: SecondFactor::Proved, ..facts() }, issue(None)),
+            (Facts { sso_connections: &sso, ..facts() }, Decision::StepUp(StepUp::SsoRequired { connection_ids: sso.to_vec() })),
+            (Facts { organizations: &one, ..facts() }, issue(Some("org_1"))),
+            (Facts { organizations: &two, ..facts() }, Decision::StepUp(StepUp::OrganizationSelection(two.to_vec()))),
+            (Facts { organizations: &two, requested_organization: Some("org_2"), ..facts() }, issue(Some("org_2"))),
+            (Facts { organizations: &one, requested_organization: Some("org_9"), ..facts() }, Decision::Refuse(Refusal::NotAMember)),
+            (Facts { organizations: &two, second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
+        ];
+        for (facts, expected) in table {
+            assert_eq!(decide(&policy, &facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_switched_off_is_refused_before_anything_is_asked() {
+        let policy = Settings { password: false, ..Settings::default() };
+        let unverified = Facts { email_verified: false, ..facts() };
+        assert_eq!(decide(&policy, &unverified), Decision::Refuse(Refusal::MethodNotAllowed));
+        assert!(matches!(decide(&policy, &Facts { method: Method::MagicAuth, ..facts() }), Decision::Issue(_)));
+    }
+}

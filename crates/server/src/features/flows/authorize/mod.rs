@@ -1,0 +1,94 @@
+//! `GET /user_management/authorize` (contract 2.1) and `GET /user_management/sessions/logout` (3.5): where an app hands a browser to
+//! the hosted pages and takes it back. A request is a row bound to the browser that opened it; the pages move it along.
+
+mod http;
+pub mod model;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use model::{AuthorizationRequest, RequestId, Target};
+
+use axum::http::HeaderValue;
+use gatewright_db::DbError;
+use gatewright_jose::{hash_secret, random_token};
+
+use crate::features::Feature;
+use crate::features::credentials::authorization_codes::{self, AuthorizationCode};
+use crate::features::credentials::browser_sessions::{self, BrowserSession};
+use crate::features::flows::authenticate::{Attempt, Permit, record_success};
+use crate::features::records::users;
+use crate::platform::actor::Actor;
+use crate::platform::cx::Cx;
+use crate::web::error::ApiError;
+
+pub fn feature() -> Feature {
+    Feature::default().api(http::routes()).job(crate::platform::jobs::Job {
+        name: "authorization_requests",
+        every: std::time::Duration::from_secs(600),
+        run: |cx| {
+            let now = cx.now();
+            Box::pin(async move { cx.db().write(move |tx| store::sweep(tx, now)).await.map(drop) })
+        },
+    })
+}
+
+/// A finished sign-in: where the browser goes, and the cookie of its new session here.
+#[derive(Debug)]
+pub struct Finished {
+    pub location: String,
+    pub cookies: Vec<HeaderValue>,
+}
+
+/// Ends an authorization request with a code for the app (or, for a page of our own, with the browser session alone). `None` when
+/// the request was already answered or the user has gone. The permit is the decision's: without one there is no code.
+pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _permit: &Permit) -> Result<Option<Finished>, ApiError> {
+    let now = cx.now();
+    let (code, browser_token) = (random_token(cx.rng()), random_token(cx.rng()));
+    let environment = attempt.client.environment.id.clone();
+    let session = BrowserSession {
+        user_id: attempt.user.id.clone(),
+        method: attempt.method,
+        authenticated_at: attempt.authenticated_at,
+        expires_at: now.plus(attempt.client.environment.settings.session()),
+    };
+    let cookie = browser_sessions::cookie(cx, &environment, &browser_token, &session);
+    let location = match &request.target {
+        Target::App { redirect_uri, state } => model::answer_url(redirect_uri, &[("code", &code)], state.as_deref()),
+        Target::Page { path } => path.clone(),
+    };
+    let grant = authorization_code(request, &attempt, now);
+    let (request_id, scribe) = (request.id.clone(), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
+    let finished = cx
+        .db()
+        .write(move |tx| {
+            if !store::mark_completed(tx, &environment, &request_id, now)? || !users::store::lock(tx, &environment, &attempt.user.id)? {
+                return Ok::<_, DbError>(false);
+            }
+            if let Some(grant) = &grant {
+                authorization_codes::store::insert(tx, &environment, &hash_secret(&code), grant, now)?;
+            }
+            browser_sessions::store::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
+            record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
+            Ok(true)
+        })
+        .await?;
+    Ok(finished.then(|| Finished { location, cookies: vec![cookie] }))
+}
+
+fn authorization_code(request: &AuthorizationRequest, attempt: &Attempt, now: gatewright_base::Timestamp) -> Option<AuthorizationCode> {
+    let Target::App { redirect_uri, .. } = &request.target else { return None };
+    Some(AuthorizationCode {
+        client_id: attempt.client.id.to_string(),
+        redirect_uri: redirect_uri.clone(),
+        code_challenge: request.code_challenge.clone(),
+        user_id: attempt.user.id.clone(),
+        method: attempt.method,
+        authenticated_at: attempt.authenticated_at,
+        ip_address: attempt.origin.ip_address.clone(),
+        user_agent: attempt.origin.user_agent.clone(),
+        expires_at: now.plus(authorization_codes::LIFETIME),
+        session_id: None,
+        used: false,
+    })
+}

@@ -1,0 +1,92 @@
+use gatewright_base::Timestamp;
+use gatewright_db::{DbError, Row, Tx, params};
+
+use super::model::{AuthorizationRequest, RequestId, Target};
+use crate::platform::cx::EnvironmentId;
+
+pub fn insert(tx: &mut Tx<'_>, request: &AuthorizationRequest, now: Timestamp) -> Result<(), DbError> {
+    let (redirect_uri, state) = match &request.target {
+        Target::App { redirect_uri, state } => (redirect_uri, state.clone()),
+        Target::Page { path } => (path, None),
+    };
+    tx.execute(
+        INSERT,
+        params![
+            &request.id,
+            &request.environment,
+            &request.client_id,
+            redirect_uri,
+            state,
+            request.code_challenge.clone(),
+            request.sign_up.then_some("sign-up"),
+            &request.browser_hash,
+            request.email.clone(),
+            request.expires_at,
+            now
+        ],
+    )
+    .map(drop)
+}
+
+/// By its id alone: it is how a page finds its environment. The caller checks the browser.
+pub fn find(tx: &mut Tx<'_>, id: &RequestId) -> Result<Option<AuthorizationRequest>, DbError> {
+    tx.optional(FIND, params![id])?.map(from_row).transpose()
+}
+
+/// Notes the address a person gave and forgets what belonged to another one.
+pub fn update_email(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, email: &str) -> Result<(), DbError> {
+    tx.execute(UPDATE_EMAIL, params![environment, id, email]).map(drop)
+}
+
+pub fn update_magic_auth(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, magic_auth_id: Option<&str>) -> Result<(), DbError> {
+    tx.execute(UPDATE_MAGIC_AUTH, params![environment, id, magic_auth_id]).map(drop)
+}
+
+pub fn update_pending(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, pending_sealed: Option<&[u8]>, verification: Option<&str>) -> Result<(), DbError> {
+    tx.execute(UPDATE_PENDING, params![environment, id, pending_sealed, verification]).map(drop)
+}
+
+/// Answers the request. One caller wins.
+pub fn mark_completed(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, now: Timestamp) -> Result<bool, DbError> {
+    Ok(tx.take_once(MARK_COMPLETED, params![environment, id, now])?.is_some())
+}
+
+pub fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute(SWEEP, params![now])
+}
+
+fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
+    let (id, environment, client_id) = (row.id()?, row.id()?, row.text()?);
+    let (redirect_uri, state) = (row.text()?, row.opt_text()?);
+    // A registered redirect URI is absolute, so a path can only be a page of ours.
+    let target = if redirect_uri.starts_with('/') { Target::Page { path: redirect_uri } } else { Target::App { redirect_uri, state } };
+    Ok(AuthorizationRequest {
+        id,
+        environment,
+        client_id,
+        target,
+        code_challenge: row.opt_text()?,
+        sign_up: row.opt_text()?.is_some(),
+        browser_hash: row.text()?,
+        email: row.opt_text()?,
+        magic_auth_id: row.opt_text()?,
+        pending_sealed: row.opt_bytes()?,
+        email_verification_id: row.opt_text()?,
+        completed: row.opt_time()?.is_some(),
+        expires_at: row.time()?,
+    })
+}
+
+pub const INSERT: &str = "INSERT INTO authorization_requests (id, environment_id, client_id, redirect_uri, state, code_challenge, \
+     screen_hint, browser_hash, email, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub const FIND: &str = "SELECT id, environment_id, client_id, redirect_uri, state, code_challenge, screen_hint, browser_hash, email, \
+     magic_auth_id, pending_sealed, email_verification_id, completed_at, expires_at FROM authorization_requests WHERE id = $1";
+pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL, \
+     email_verification_id = NULL WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_MAGIC_AUTH: &str =
+    "UPDATE authorization_requests SET magic_auth_id = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_PENDING: &str = "UPDATE authorization_requests SET pending_sealed = $3, email_verification_id = $4 \
+     WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const MARK_COMPLETED: &str = "UPDATE authorization_requests SET completed_at = $3 \
+     WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL AND expires_at > $3 RETURNING id";
+pub const SWEEP: &str = "DELETE FROM authorization_requests WHERE expires_at < $1";

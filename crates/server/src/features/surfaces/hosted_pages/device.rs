@@ -1,0 +1,146 @@
+//! The person's side of a device sign-in (RFC 8628 §3.3).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use gatewright_db::DbError;
+use gatewright_jose::normalize_user_code;
+
+use super::limits;
+use super::sign_in::too_many;
+use super::view::{Device, DeviceConfirm, DeviceDone, FormError};
+use super::wait::{believe, go};
+use crate::features::credentials::browser_sessions::{self, BrowserSession};
+use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
+use crate::features::flows::device::{self, DeviceCode};
+use crate::features::records::environments::{self, Client};
+use crate::features::records::users::{self, User};
+use crate::platform::cx::Cx;
+use crate::web::extract::FormFields;
+use crate::web::page::{Problem, Refused, Visit};
+
+const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+pub async fn show(State(cx): State<Cx>, visit: Visit) -> Response {
+    let user_code = visit.query.one("user_code").ok().flatten().unwrap_or_default().chars().take(20).collect();
+    visit.page(&cx, StatusCode::OK, &Device { user_code, errors: vec![] }, "", None)
+}
+
+/// Takes the code the person reads off the device and binds it to this browser.
+pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    believe(&cx, &visit, &form)?;
+    let typed: String = form.text("user_code").chars().take(20).collect();
+    let again = |status, error| Ok(visit.page(&cx, status, &Device { user_code: typed.clone(), errors: vec![error] }, "", None));
+    if typed.trim().is_empty() {
+        return again(RETRY, FormError::UserCodeMissing);
+    }
+    // Counted before the look-up: a guess costs a try whether it hits or not.
+    if let Err(limited) = limits::count_network(&cx, &visit).await? {
+        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+    }
+    let Some(user_code) = normalize_user_code(&typed) else { return again(RETRY, FormError::UserCodeUnknown) };
+    let (now, browser) = (cx.now(), visit.browser.hash());
+    let code = user_code.clone();
+    let bound = cx
+        .db()
+        .write(move |tx| {
+            let Some(found) = device::store::find_by_user_code(tx, &code, now)? else { return Ok::<_, DbError>(None) };
+            Ok(device::store::bind(tx, &found.environment, &code, &browser, now)?.then_some(found))
+        })
+        .await?;
+    match bound {
+        Some(_) => Ok(go(&confirm_path(&user_code), [])),
+        None => again(RETRY, FormError::UserCodeUnknown),
+    }
+}
+
+pub async fn show_confirm(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let typed = visit.query.one("user_code").ok().flatten().unwrap_or_default();
+    let found = load(&cx, &visit, typed).await?;
+    match found.signed_in {
+        Some((_, user)) => {
+            let view = DeviceConfirm { client_name: found.client.name, user_code: found.code.user_code, email: user.email.as_str().to_owned() };
+            Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
+        }
+        None => sign_in_first(&cx, &visit, &found).await,
+    }
+}
+
+pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    believe(&cx, &visit, &form)?;
+    let found = load(&cx, &visit, form.text("user_code")).await?;
+    let Some((session, user)) = found.signed_in else { return Ok(go(&confirm_path(&found.code.user_code), [])) };
+    let allowed = form.text("decision") == "allow";
+    let (environment, user_code, browser, now) = (found.code.environment, found.code.user_code, visit.browser.hash(), cx.now());
+    let answered = cx
+        .db()
+        .write(move |tx| {
+            if allowed {
+                let approved = (&user.id, session.method, session.authenticated_at);
+                device::store::mark_approved(tx, &environment, &user_code, &browser, approved, now)
+            } else {
+                device::store::mark_denied(tx, &environment, &user_code, &browser, now)
+            }
+        })
+        .await?;
+    if !answered {
+        return Err(Refused::page(Problem::RequestExpired));
+    }
+    Ok(visit.page(&cx, StatusCode::OK, &DeviceDone { client_name: found.client.name, allowed }, "", None))
+}
+
+struct Found {
+    code: DeviceCode,
+    client: Client,
+    signed_in: Option<(BrowserSession, User)>,
+}
+
+/// The pending code that this browser typed; no other browser may answer for it.
+async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
+    let user_code = normalize_user_code(typed).ok_or_else(|| Refused::page(Problem::RequestExpired))?;
+    let now = cx.now();
+    let (cx_in, headers) = (cx.clone(), visit.headers().clone());
+    let found = cx
+        .db()
+        .read(move |tx| {
+            let Some(code) = device::store::find_by_user_code(tx, &user_code, now)? else { return Ok::<_, DbError>(None) };
+            let Some(client) = environments::store::find_client(tx, &code.client_id)? else { return Ok(None) };
+            let token = browser_sessions::token_hash(&cx_in, &headers, &code.environment);
+            let signed_in = match browser_sessions::find(tx, &code.environment, token.as_deref(), now)? {
+                Some(session) => users::store::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
+                None => None,
+            };
+            Ok(Some(Found { code, client, signed_in }))
+        })
+        .await?;
+    let found = found.ok_or_else(|| Refused::page(Problem::RequestExpired))?;
+    let mine = found.code.browser_hash.as_deref() == Some(visit.browser.hash().as_str());
+    if mine { Ok(found) } else { Err(Refused::page(Problem::WrongBrowser)) }
+}
+
+/// Nobody is signed in here: a request of our own, which ends at the confirmation instead of at an app.
+async fn sign_in_first(cx: &Cx, visit: &Visit, found: &Found) -> Result<Response, Refused> {
+    let now = cx.now();
+    let request = AuthorizationRequest {
+        id: RequestId::mint(now, cx.rng()),
+        environment: found.code.environment.clone(),
+        client_id: found.code.client_id.clone(),
+        target: Target::Page { path: confirm_path(&found.code.user_code) },
+        code_challenge: None,
+        sign_up: false,
+        browser_hash: visit.browser.hash(),
+        email: None,
+        magic_auth_id: None,
+        pending_sealed: None,
+        email_verification_id: None,
+        completed: false,
+        expires_at: now.plus(LIFETIME),
+    };
+    let location = format!("/sign-in?request={}", request.id);
+    cx.db().write(move |tx| authorize::store::insert(tx, &request, now)).await?;
+    Ok(go(&location, [visit.browser.cookie(cx)]))
+}
+
+fn confirm_path(user_code: &str) -> String {
+    format!("/device/confirm?user_code={user_code}")
+}

@@ -1,0 +1,46 @@
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::view::SignedOut;
+use super::{device, password_reset, sign_in, sign_up};
+use crate::features::records::environments;
+use crate::platform::cx::Cx;
+use crate::web::page::{Refused, Visit};
+
+pub fn routes() -> Router<Cx> {
+    Router::new()
+        .route("/", get(front))
+        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-in/password", get(sign_in::show_password).post(sign_in::submit_password))
+        .route("/sign-in/code", get(sign_in::show_code).post(sign_in::submit_code))
+        .route("/sign-in/code/send", axum::routing::post(sign_in::send_code))
+        .route("/sign-up", get(sign_up::show).post(sign_up::submit))
+        .route("/verify-email", get(sign_up::show_verify).post(sign_up::submit_verify))
+        .route("/verify-email/send", axum::routing::post(sign_up::send_again))
+        .route("/forgot-password", get(password_reset::show_forgot).post(password_reset::submit_forgot))
+        .route("/reset-password", get(password_reset::show_reset).post(password_reset::submit_reset))
+        .route("/device", get(device::show).post(device::submit))
+        .route("/device/confirm", get(device::show_confirm).post(device::submit_confirm))
+        .route("/signed-out", get(signed_out))
+}
+
+/// The bare origin: to where sign-ins start, if an operator named that; a page that says so otherwise.
+async fn front(axum::extract::State(cx): axum::extract::State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    match sign_in_endpoint(&cx).await? {
+        Some(endpoint) => Ok(crate::web::page::redirect(StatusCode::FOUND, &endpoint, [])),
+        None => Ok(visit.problem(&cx, super::view::Problem::NotFound, None)),
+    }
+}
+
+async fn signed_out(axum::extract::State(cx): axum::extract::State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let view = SignedOut { sign_in_href: sign_in_endpoint(&cx).await? };
+    Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
+}
+
+/// Where a sign-in starts that no app began: the first environment's that has one.
+pub(super) async fn sign_in_endpoint(cx: &Cx) -> Result<Option<String>, gatewright_db::DbError> {
+    let environments = cx.db().read(environments::store::list).await?;
+    Ok(environments.into_iter().find_map(|environment| environment.settings.sign_in_endpoint))
+}

@@ -1,0 +1,19 @@
+//! The pages where people sign in: plain forms, one step a page, the state in the authorization request's row. Each ends in the same
+//! decision as the API does (`flows::authenticate`).
+
+mod device;
+mod http;
+mod limits;
+mod password_reset;
+mod sign_in;
+mod sign_up;
+#[cfg(test)]
+mod tests;
+pub mod view;
+mod wait;
+
+use crate::features::Feature;
+
+pub fn feature() -> Feature {
+    Feature::default().pages(http::routes())
+}

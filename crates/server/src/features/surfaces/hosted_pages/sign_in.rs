@@ -1,0 +1,178 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use gatewright_base::Secret;
+
+use super::limits;
+use super::view::{Code, FormError, Password, SignIn};
+use super::wait::{Waiting, asked};
+use crate::features::credentials::letters::MailRefused;
+use crate::features::credentials::magic_auths;
+use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
+use crate::features::credentials::sessions::Method;
+use crate::features::flows::authenticate::{Origin, proofs};
+use crate::features::flows::authorize;
+use crate::features::records::users::EmailAddress;
+use crate::platform::actor::Actor;
+use crate::platform::cx::Cx;
+use crate::platform::rate_limit::Limited;
+use crate::web::error::ApiError;
+use crate::web::extract::FormFields;
+use crate::web::page::{Problem, Refused, Visit};
+
+const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    // Nobody's request: a bookmark, or the way back from a mail. The app starts a fresh one.
+    if visit.query.one("request").ok().flatten().is_none()
+        && let Some(endpoint) = super::http::sign_in_endpoint(&cx).await?
+    {
+        return Ok(crate::web::page::redirect(StatusCode::FOUND, &endpoint, []));
+    }
+    let waiting = Waiting::of_query(&cx, &visit).await?;
+    let email = waiting.request.email.clone().unwrap_or_default();
+    Ok(page(&cx, &visit, &waiting, StatusCode::OK, email, vec![]))
+}
+
+/// Takes the address and asks for the proof. The answer is the same whoever has the address, and whether anybody has.
+pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let typed = form.text("email").trim().to_owned();
+    if let Err(limited) = limits::count_network(&cx, &visit).await? {
+        return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)]));
+    }
+    let Some(email) = EmailAddress::parse(&typed) else {
+        let error = if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress };
+        return Ok(page(&cx, &visit, &waiting, RETRY, typed.chars().take(254).collect(), vec![error]));
+    };
+    keep_email(&cx, &waiting, &email).await?;
+    if waiting.client.environment.settings.password {
+        return Ok(waiting.go("/sign-in/password"));
+    }
+    send(&cx, &visit, &waiting, &email).await
+}
+
+fn page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: String, errors: Vec<FormError>) -> Response {
+    waiting.page(cx, visit, status, &SignIn { email, sign_up_allowed: waiting.client.environment.settings.sign_up, errors })
+}
+
+pub async fn show_password(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let waiting = Waiting::of_query(&cx, &visit).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    Ok(password_page(&cx, &visit, &waiting, StatusCode::OK, &email, vec![]))
+}
+
+pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    let again = |status, error| Ok(password_page(&cx, &visit, &waiting, status, &email, vec![error]));
+    let password = Secret::new(form.text("password").to_owned());
+    if password.reveal().is_empty() {
+        return again(RETRY, FormError::PasswordMissing);
+    }
+    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+        if let Err(limited) = counted {
+            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+        }
+    }
+    let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
+    match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin).await {
+        Ok(Some(user)) => waiting.conclude(&cx, &visit, user, Method::Password).await,
+        Ok(None) => again(RETRY, FormError::SignInRefused),
+        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn password_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, errors: Vec<FormError>) -> Response {
+    let code_allowed = waiting.client.environment.settings.magic_auth;
+    waiting.page(cx, visit, status, &Password { email: email.as_str().to_owned(), code_allowed, errors })
+}
+
+pub async fn show_code(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let waiting = Waiting::of_query(&cx, &visit).await?;
+    let (Some(email), true) = (email_of(&waiting), waiting.request.magic_auth_id.is_some()) else { return Ok(waiting.go("/sign-in")) };
+    let sent_again = visit.query.one("sent").ok().flatten() == Some("again");
+    Ok(code_page(&cx, &visit, &waiting, StatusCode::OK, &email, sent_again, vec![]))
+}
+
+/// Mails a code, a first or a new one.
+pub async fn send_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    if let Err(limited) = limits::count_network(&cx, &visit).await? {
+        return Ok(code_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
+    }
+    send(&cx, &visit, &waiting, &email).await
+}
+
+async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -> Result<Response, Refused> {
+    if !waiting.client.environment.settings.magic_auth {
+        return Err(Refused::page(Problem::NotFound));
+    }
+    let again = waiting.request.magic_auth_id.is_some();
+    let environment = &waiting.client.environment;
+    let prepared = match magic_auths::prepare(cx, environment, email, Some(visit.browser.hash()), &asked(visit)).await {
+        Ok(prepared) => prepared,
+        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
+            return Ok(code_page(cx, visit, waiting, StatusCode::TOO_MANY_REQUESTS, email, false, vec![too_many(limited)]));
+        }
+        Err(MailRefused::Db(error)) => return Err(error.into()),
+    };
+    let (id, request, scribe) = (waiting.request.environment.clone(), waiting.request.id.clone(), cx.scribe(Actor::System));
+    cx.db()
+        .write(move |tx| {
+            magic_auths::send(tx, &prepared, &scribe)?;
+            authorize::store::update_magic_auth(tx, &id, &request, Some(prepared.id().as_str()))
+        })
+        .await?;
+    let path = format!("/sign-in/code?request={}{}", waiting.id(), if again { "&sent=again" } else { "" });
+    Ok(super::wait::go(&path, []))
+}
+
+pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let (Some(email), true) = (email_of(&waiting), waiting.request.magic_auth_id.is_some()) else { return Ok(waiting.go("/sign-in")) };
+    let again = |status, error| Ok(code_page(&cx, &visit, &waiting, status, &email, false, vec![error]));
+    let code = form.text("code");
+    if code.trim().is_empty() {
+        return again(RETRY, FormError::CodeMissing);
+    }
+    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+        if let Err(limited) = counted {
+            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+        }
+    }
+    let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
+    match proofs::magic_auth(&cx, &waiting.client.environment, &email, code, Some(visit.browser.hash()), &origin).await? {
+        Ok(user) => waiting.conclude(&cx, &visit, user, Method::MagicAuth).await,
+        Err(reason) => again(RETRY, code_error(reason)),
+    }
+}
+
+fn code_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, sent_again: bool, errors: Vec<FormError>) -> Response {
+    waiting.page(cx, visit, status, &Code { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
+}
+
+pub(super) fn code_error(reason: CodeRefused) -> FormError {
+    match reason {
+        CodeRefused::Wrong => FormError::CodeWrong,
+        CodeRefused::Expired | CodeRefused::TooManyAttempts => FormError::CodeExpired,
+        CodeRefused::Used => FormError::CodeUsed,
+    }
+}
+
+pub(super) fn too_many(limited: Limited) -> FormError {
+    let minutes = limited.retry_after.as_secs().div_ceil(60).max(1);
+    FormError::TooManyTries { minutes: u32::try_from(minutes).unwrap_or(60) }
+}
+
+pub(super) fn email_of(waiting: &Waiting) -> Option<EmailAddress> {
+    waiting.request.email.as_deref().and_then(EmailAddress::parse)
+}
+
+pub(super) async fn keep_email(cx: &Cx, waiting: &Waiting, email: &EmailAddress) -> Result<(), ApiError> {
+    let (environment, id, text) = (waiting.request.environment.clone(), waiting.request.id.clone(), email.as_str().to_owned());
+    cx.db().write(move |tx| authorize::store::update_email(tx, &environment, &id, &text)).await?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use gatewright_base::Secret;
+use gatewright_db::DbError;
+
+use super::limits;
+use super::sign_in::{code_error, email_of, keep_email, too_many};
+use super::view::{FormError, SignUp, VerifyEmail};
+use super::wait::{Waiting, asked};
+use crate::features::credentials::email_verifications::{self, Redemption, Target};
+use crate::features::credentials::letters::{self, MailRefused};
+use crate::features::credentials::sessions::Method;
+use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
+use crate::features::flows::authenticate::StepUp;
+use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
+use crate::platform::actor::Actor;
+use crate::platform::cx::Cx;
+use crate::platform::events::Event;
+use crate::platform::mail::views::AccountExists;
+use crate::platform::rate_limit::Limited;
+use crate::web::error::ApiError;
+use crate::web::extract::FormFields;
+use crate::web::page::{Problem, Refused, Visit};
+
+const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+const NAME_MAX: usize = 255;
+const EXISTS_MAIL: letters::Kind = letters::Kind { minute: "mails.account_exists", day: "mails.account_exists.day" };
+
+pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let waiting = Waiting::of_query(&cx, &visit).await?;
+    if !is_open(&waiting) {
+        return Ok(waiting.go("/sign-in"));
+    }
+    let view = SignUp { email: waiting.request.email.clone().unwrap_or_default(), ..blank(&cx) };
+    Ok(waiting.page(&cx, &visit, StatusCode::OK, &view))
+}
+
+/// Makes the account and mails a code. Somebody who has the address already gets a mail that says so, and the page is the same.
+pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    if !is_open(&waiting) {
+        return Ok(waiting.go("/sign-in"));
+    }
+    let cut = |name: &str, max: usize| form.text(name).trim().chars().take(max).collect::<String>();
+    let kept = SignUp { first_name: cut("first_name", NAME_MAX + 1), last_name: cut("last_name", NAME_MAX + 1), email: cut("email", 255), ..blank(&cx) };
+    let again = |kept: SignUp, status, errors| Ok(waiting.page(&cx, &visit, status, &SignUp { errors, ..kept }));
+    if let Err(limited) = limits::count_network(&cx, &visit).await? {
+        return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
+    }
+    let password = Secret::new(form.text("password").to_owned());
+    let email = EmailAddress::parse(&kept.email);
+    let errors = check(&cx, &kept, email.as_ref(), password.reveal());
+    let (Some(email), true) = (email, errors.is_empty()) else { return again(kept, RETRY, errors) };
+    let hash = match passwords::hash(&cx, &password).await {
+        Ok(hash) => hash,
+        Err(busy) => return Err(ApiError::from(busy).into()),
+    };
+    keep_email(&cx, &waiting, &email).await?;
+    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let new = NewUser { first_name: named(&kept.first_name), last_name: named(&kept.last_name), ..NewUser::default() };
+    let user = User::new(UserId::mint(cx.now(), cx.rng()), email.clone(), new, cx.now());
+    let (environment, row, scribe) = (waiting.request.environment.clone(), user.clone(), cx.scribe(Actor::User { id: user.id.to_string() }));
+    let made = cx
+        .db()
+        .write(move |tx| {
+            if !users::store::insert(tx, &environment, &row)? {
+                return Ok::<_, DbError>(false);
+            }
+            passwords::store::upsert(tx, &environment, &row.id, &hash, scribe.now)?;
+            scribe.record(tx, &environment, &Event::new("user.created", UserView::from(&row)))?;
+            Ok(true)
+        })
+        .await?;
+    if made {
+        return waiting.conclude(&cx, &visit, user, Method::Password).await;
+    }
+    match tell_owner(&cx, &visit, &waiting, &email).await {
+        Ok(()) => Ok(waiting.go("/verify-email")),
+        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
+        Err(MailRefused::Db(error)) => Err(error.into()),
+    }
+}
+
+async fn tell_owner(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -> Result<(), MailRefused> {
+    let environment = waiting.request.environment.clone();
+    letters::count_mail(cx, &environment, EXISTS_MAIL, email.key()).await?;
+    let (id, address) = (environment.clone(), email.clone());
+    let owner = cx.db().read(move |tx| users::store::find_by_email(tx, &id, &address)).await?;
+    let Some(owner) = owner else { return Ok(()) };
+    let asked = asked(visit);
+    let sign_in_href = waiting.client.environment.settings.sign_in_endpoint.clone().unwrap_or_else(|| cx.url("/sign-in"));
+    let mail = AccountExists { sign_in_href, facts: asked.facts(cx, &owner.email) };
+    let draft = letters::draft(cx, &environment, &owner.email, asked.lang_for(Some(&owner)), &mail)?;
+    cx.db().write(move |tx| draft.post(tx, &environment)).await?;
+    Ok(())
+}
+
+fn check(cx: &Cx, kept: &SignUp, email: Option<&EmailAddress>, password: &str) -> Vec<FormError> {
+    let mut errors = Vec::new();
+    for (field, text) in [("first_name", &kept.first_name), ("last_name", &kept.last_name)] {
+        if check_name(field, text).is_err() {
+            errors.push(FormError::NameTooLong { field, maximum: NAME_MAX });
+        }
+    }
+    match email {
+        None if kept.email.is_empty() => errors.push(FormError::EmailMissing),
+        None => errors.push(FormError::EmailNotAnAddress),
+        Some(_) => {}
+    }
+    if password.is_empty() {
+        errors.push(FormError::PasswordMissing);
+    } else if let Some(email) = email
+        && let Err(weaknesses) = passwords::check_strength(cx, password, email)
+    {
+        errors.extend(weaknesses.first().map(|weakness| weak(cx, weakness.code)));
+    }
+    errors
+}
+
+/// A weakness in the page's words.
+pub(super) fn weak(cx: &Cx, code: &str) -> FormError {
+    match code {
+        "password_too_short" => FormError::PasswordTooShort { minimum: cx.config().passwords.min_length },
+        "password_too_long" | "password_invalid_characters" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
+        "password_contains_email" => FormError::PasswordIsTheEmail,
+        _ => FormError::PasswordTooCommon,
+    }
+}
+
+fn blank(cx: &Cx) -> SignUp {
+    SignUp { password_minimum: cx.config().passwords.min_length, ..SignUp::default() }
+}
+
+fn is_open(waiting: &Waiting) -> bool {
+    let settings = &waiting.client.environment.settings;
+    settings.sign_up && settings.password
+}
+
+pub async fn show_verify(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let waiting = Waiting::of_query(&cx, &visit).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    let sent_again = visit.query.one("sent").ok().flatten() == Some("again");
+    Ok(verify_page(&cx, &visit, &waiting, StatusCode::OK, &email, sent_again, vec![]))
+}
+
+pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    let again = |status, error| Ok(verify_page(&cx, &visit, &waiting, status, &email, false, vec![error]));
+    let code = form.text("code").to_owned();
+    if code.trim().is_empty() {
+        return again(RETRY, FormError::CodeMissing);
+    }
+    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+        if let Err(limited) = counted {
+            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+        }
+    }
+    // Without a half-done sign-in (the address was somebody's already) no code can be right; the answer is the same.
+    let Some(hash) = waiting.pending_hash(&cx) else { return again(RETRY, FormError::CodeWrong) };
+    let (client, now, cx_in, scribe) = (waiting.client.clone(), cx.now(), cx.clone(), cx.scribe(Actor::System));
+    let outcome = cx
+        .db()
+        .write(move |tx| {
+            let environment = &client.environment.id;
+            let step = StepUp::EmailVerification.code();
+            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
+                return Ok::<_, DbError>(None);
+            };
+            let id = pending.email_verification_id.clone().unwrap_or_default();
+            let redemption = email_verifications::redeem(tx, cx_in.master_key(), environment, Target::Id(&id), &code, &scribe)?;
+            if matches!(redemption, Redemption::Redeemed { .. }) && !pending_authentications::store::take(tx, environment, &hash, now)? {
+                return Ok(None);
+            }
+            Ok(Some((pending, redemption)))
+        })
+        .await?;
+    match outcome {
+        None => Err(Refused::page(Problem::RequestExpired)),
+        Some((pending, Redemption::Redeemed { user })) if user.id == pending.user_id => waiting.conclude(&cx, &visit, user, pending.method).await,
+        Some((_, Redemption::Redeemed { .. })) => again(RETRY, FormError::CodeWrong),
+        Some((_, Redemption::Refused { reason, .. })) => again(RETRY, code_error(reason)),
+    }
+}
+
+/// A new code for the same half-done sign-in.
+pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    let waiting = Waiting::of_form(&cx, &visit, &form).await?;
+    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    let again = |limited| Ok(verify_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
+    if let Err(limited) = limits::count_network(&cx, &visit).await? {
+        return again(limited);
+    }
+    let sent = super::wait::go(&format!("/verify-email?request={}&sent=again", waiting.id()), []);
+    let Some(hash) = waiting.pending_hash(&cx) else {
+        return match tell_owner(&cx, &visit, &waiting, &email).await {
+            Ok(()) => Ok(sent),
+            Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => again(limited),
+            Err(MailRefused::Db(error)) => Err(error.into()),
+        };
+    };
+    let (client, now) = (waiting.client.clone(), cx.now());
+    let found = cx
+        .db()
+        .read(move |tx| {
+            let environment = &client.environment.id;
+            let step = StepUp::EmailVerification.code();
+            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
+                return Ok::<_, DbError>(None);
+            };
+            Ok(users::store::find(tx, environment, &pending.user_id)?.map(|user| (user, pending)))
+        })
+        .await?;
+    let Some((user, pending)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
+    let attempt = waiting.attempt(&cx, &visit, user, pending.method);
+    match waiting.start_verification(&cx, &attempt).await {
+        Ok(()) => Ok(sent),
+        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(Limited { retry_after: std::time::Duration::from_secs(60) }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn verify_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, sent_again: bool, errors: Vec<FormError>) -> Response {
+    waiting.page(cx, visit, status, &VerifyEmail { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
+}

@@ -1,0 +1,626 @@
+//! What each hosted page shows, as data. Words are catalogue keys; the templates beside this file turn both into HTML.
+
+use std::fmt;
+
+use gatewright_base::Timestamp;
+use serde::ser::{SerializeMap, Serializer};
+use serde::Serialize;
+
+use crate::web::pages::{Templates, View, percent_encode};
+
+/// The templates of the hosted pages, by the name [`View::TEMPLATE`] uses.
+pub const TEMPLATES: Templates = &[
+    ("gate/layout.html", include_str!("templates/layout.html")),
+    ("gate/parts.html", include_str!("templates/parts.html")),
+    ("gate/sign_in.html", include_str!("templates/sign_in.html")),
+    ("gate/password.html", include_str!("templates/password.html")),
+    ("gate/code.html", include_str!("templates/code.html")),
+    ("gate/sign_up.html", include_str!("templates/sign_up.html")),
+    ("gate/verify_email.html", include_str!("templates/verify_email.html")),
+    ("gate/forgot_password.html", include_str!("templates/forgot_password.html")),
+    ("gate/forgot_password_sent.html", include_str!("templates/forgot_password_sent.html")),
+    ("gate/reset_password.html", include_str!("templates/reset_password.html")),
+    ("gate/password_changed.html", include_str!("templates/password_changed.html")),
+    ("gate/device.html", include_str!("templates/device.html")),
+    ("gate/device_confirm.html", include_str!("templates/device_confirm.html")),
+    ("gate/device_done.html", include_str!("templates/device_done.html")),
+    ("gate/signed_out.html", include_str!("templates/signed_out.html")),
+    ("gate/error.html", include_str!("templates/error.html")),
+];
+
+/// `GET|POST /sign-in`, field `email`.
+#[derive(Debug, Default, Serialize)]
+pub struct SignIn {
+    pub email: String,
+    /// Shows "Create an account".
+    pub sign_up_allowed: bool,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /sign-in/password`, field `password`; a second form posts to `/sign-in/code/send`.
+#[derive(Debug, Default, Serialize)]
+pub struct Password {
+    pub email: String,
+    /// Shows "E-mail me a code instead".
+    pub code_allowed: bool,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /sign-in/code`, field `code`; "Send a new code" posts to `/sign-in/code/send`.
+#[derive(Debug, Default, Serialize)]
+pub struct Code {
+    pub email: String,
+    /// Life of the code, in minutes.
+    pub minutes: u32,
+    /// True on the page after "Send a new code": says that it was sent.
+    pub sent_again: bool,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /sign-up`, fields `first_name`, `last_name`, `email`, `password`.
+#[derive(Debug, Default, Serialize)]
+pub struct SignUp {
+    pub first_name: String,
+    pub last_name: String,
+    pub email: String,
+    /// Fewest characters a password may have.
+    pub password_minimum: usize,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /verify-email`, field `code`; "Send a new code" posts to `/verify-email/send`.
+#[derive(Debug, Default, Serialize)]
+pub struct VerifyEmail {
+    pub email: String,
+    /// Life of the code, in minutes.
+    pub minutes: u32,
+    pub sent_again: bool,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /forgot-password`, field `email`.
+#[derive(Debug, Default, Serialize)]
+pub struct ForgotPassword {
+    pub email: String,
+    pub errors: Vec<FormError>,
+}
+
+/// The answer to `/forgot-password`, the same for known and unknown addresses.
+#[derive(Debug, Default, Serialize)]
+pub struct ForgotPasswordSent {
+    pub email: String,
+    /// Life of the link, in minutes.
+    pub minutes: u32,
+}
+
+/// `GET|POST /reset-password`, fields `token` (hidden) and `password`.
+#[derive(Default, Serialize)]
+pub struct ResetPassword {
+    pub token: String,
+    pub password_minimum: usize,
+    pub errors: Vec<FormError>,
+}
+
+impl fmt::Debug for ResetPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResetPassword").field("errors", &self.errors).finish_non_exhaustive()
+    }
+}
+
+/// After a reset.
+#[derive(Debug, Default, Serialize)]
+pub struct PasswordChanged {
+    /// Where "Continue" leads; no button without it.
+    pub continue_href: Option<String>,
+}
+
+/// `GET|POST /device`, field `user_code`.
+#[derive(Debug, Default, Serialize)]
+pub struct Device {
+    /// From `?user_code=`, or what was typed.
+    pub user_code: String,
+    pub errors: Vec<FormError>,
+}
+
+/// `POST /device/confirm` with `user_code` and `decision` = `allow` or `deny`.
+#[derive(Debug, Default, Serialize)]
+pub struct DeviceConfirm {
+    /// Name of the client that asked.
+    pub client_name: String,
+    /// As shown on the device, such as `BDRK-XJTP`.
+    pub user_code: String,
+    /// The signed-in account.
+    pub email: String,
+}
+
+/// After the decision.
+#[derive(Debug, Default, Serialize)]
+pub struct DeviceDone {
+    pub client_name: String,
+    pub allowed: bool,
+}
+
+/// `GET /signed-out`.
+#[derive(Debug, Default, Serialize)]
+pub struct SignedOut {
+    /// Where "Sign in again" leads; no button without it.
+    pub sign_in_href: Option<String>,
+}
+
+/// A page instead of the page: what happened and what to do.
+#[derive(Debug, Serialize)]
+pub struct ErrorPage {
+    pub problem: Problem,
+    /// The one button.
+    pub primary: Option<Action>,
+    pub secondary: Option<Action>,
+    /// Request id, such as `ref_01JD8Q4ZK7`: what support searches the log for.
+    pub reference: String,
+    pub at: Timestamp,
+}
+
+/// A link that looks like a button.
+#[derive(Debug, Serialize)]
+pub struct Action {
+    pub label: ActionLabel,
+    pub href: String,
+}
+
+/// What a button of an error page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionLabel {
+    BackToSignIn,
+    BackToApp,
+    SendNewLink,
+    StartAgain,
+    TryAgain,
+}
+
+impl ActionLabel {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::BackToSignIn => "action.back_to_sign_in",
+            Self::BackToApp => "action.back_to_app",
+            Self::SendNewLink => "action.send_new_link",
+            Self::StartAgain => "action.start_again",
+            Self::TryAgain => "action.try_again",
+        }
+    }
+}
+
+impl Serialize for ActionLabel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+/// Why there is no page: the title and the sentence of [`ErrorPage`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// No application has this client id.
+    UnknownClient,
+    /// The redirect URI is not one of the application's: never sent there.
+    RedirectUriNotAllowed { redirect_uri: String },
+    /// A parameter is missing or wrong and there is no safe place to send the answer to.
+    RequestNotComplete { parameter: String },
+    /// The authorization request is older than it may be, or already answered.
+    RequestExpired,
+    /// The authorization request was started in another browser.
+    WrongBrowser,
+    /// The reset link is too old or used.
+    LinkExpired { minutes: u32 },
+    TooManyTries { minutes: u32 },
+    /// Our fault: a 5xx.
+    Broken,
+    NotFound,
+    /// The browser sent no cookie back, or the form's token did not match it.
+    CookiesOff,
+}
+
+impl Problem {
+    const fn keys(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::UnknownClient => ("problem.unknown_client.title", "problem.unknown_client.text"),
+            Self::RedirectUriNotAllowed { .. } => ("problem.redirect_uri.title", "problem.redirect_uri.text"),
+            Self::RequestNotComplete { .. } => ("problem.request_not_complete.title", "problem.request_not_complete.text"),
+            Self::RequestExpired => ("problem.request_expired.title", "problem.request_expired.text"),
+            Self::WrongBrowser => ("problem.wrong_browser.title", "problem.wrong_browser.text"),
+            Self::LinkExpired { .. } => ("problem.link_expired.title", "problem.link_expired.text"),
+            Self::TooManyTries { .. } => ("problem.too_many_tries.title", "problem.too_many_tries.text"),
+            Self::Broken => ("problem.broken.title", "problem.broken.text"),
+            Self::NotFound => ("problem.not_found.title", "problem.not_found.text"),
+            Self::CookiesOff => ("problem.cookies_off.title", "problem.cookies_off.text"),
+        }
+    }
+}
+
+/// `{title, text, args, detail}`; `detail` is a value of the request that is shown as it came, in a code block.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (title, text) = self.keys();
+        let mut args = Args::default();
+        let mut detail = None;
+        match self {
+            Self::LinkExpired { minutes } | Self::TooManyTries { minutes } => args.count = Some(*minutes),
+            Self::RedirectUriNotAllowed { redirect_uri } => detail = Some(redirect_uri),
+            Self::RequestNotComplete { parameter } => detail = Some(parameter),
+            _ => {}
+        }
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("title", title)?;
+        map.serialize_entry("text", text)?;
+        map.serialize_entry("args", &args)?;
+        map.serialize_entry("detail", &detail)?;
+        map.end()
+    }
+}
+
+/// Why a form came back (422). Shown in the alert and, where it belongs to a field, under the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FormError {
+    EmailMissing,
+    /// Not an address.
+    EmailNotAnAddress,
+    /// `/sign-in/password`: field empty.
+    PasswordMissing,
+    /// New password: fewer than `minimum` characters.
+    PasswordTooShort { minimum: usize },
+    /// New password: more than `maximum` characters.
+    PasswordTooLong { maximum: usize },
+    /// New password: on the list of the most used ones.
+    PasswordTooCommon,
+    /// New password: the person's own address or name.
+    PasswordIsTheEmail,
+    /// Wrong e-mail or password, never which; also for an unknown address.
+    SignInRefused,
+    CodeMissing,
+    CodeWrong,
+    CodeExpired,
+    CodeUsed,
+    /// This address or place tried too often.
+    TooManyTries { minutes: u32 },
+    /// `/device`: field empty.
+    UserCodeMissing,
+    /// `/device`: no such code, or it is too old.
+    UserCodeUnknown,
+    /// A name is longer than `maximum` characters; `field` is `first_name` or `last_name`.
+    NameTooLong { field: &'static str, maximum: usize },
+    /// The mail could not be handed on; nothing was lost.
+    MailNotSent,
+    /// The form lay open too long, or its token is not this browser's.
+    FormExpired,
+}
+
+impl FormError {
+    /// The name of the input the error belongs to, or none.
+    pub const fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::EmailMissing | Self::EmailNotAnAddress => Some("email"),
+            Self::PasswordMissing
+            | Self::PasswordTooShort { .. }
+            | Self::PasswordTooLong { .. }
+            | Self::PasswordTooCommon
+            | Self::PasswordIsTheEmail
+            | Self::SignInRefused => Some("password"),
+            Self::CodeMissing | Self::CodeWrong | Self::CodeExpired | Self::CodeUsed => Some("code"),
+            Self::UserCodeMissing | Self::UserCodeUnknown => Some("user_code"),
+            Self::NameTooLong { field, .. } => Some(field),
+            Self::TooManyTries { .. } | Self::MailNotSent | Self::FormExpired => None,
+        }
+    }
+
+    /// Words under the field; also the link in the alert when there is no summary.
+    const fn field_key(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::EmailMissing => "error.email_missing",
+            Self::EmailNotAnAddress => "error.email_not_an_address",
+            Self::PasswordMissing => "error.password_missing",
+            Self::PasswordTooShort { .. } => "error.password_too_short",
+            Self::PasswordTooLong { .. } => "error.password_too_long",
+            Self::PasswordTooCommon => "error.password_too_common",
+            Self::PasswordIsTheEmail => "error.password_is_the_email",
+            Self::SignInRefused => "error.password_again",
+            Self::CodeMissing => "error.code_missing",
+            Self::CodeWrong => "error.code_wrong.field",
+            Self::CodeExpired => "error.code_expired.field",
+            Self::CodeUsed => "error.code_used.field",
+            Self::UserCodeMissing => "error.user_code_missing",
+            Self::UserCodeUnknown => "error.user_code_unknown.field",
+            Self::NameTooLong { .. } => "error.name_too_long",
+            Self::TooManyTries { .. } | Self::MailNotSent | Self::FormExpired => return None,
+        })
+    }
+
+    /// Title and sentence of the alert, when the error is about more than one field's form.
+    const fn summary_keys(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::SignInRefused => ("error.sign_in_refused.title", "error.sign_in_refused.text"),
+            Self::CodeWrong => ("error.code_wrong.title", "error.code_wrong.text"),
+            Self::CodeExpired => ("error.code_expired.title", "error.code_expired.text"),
+            Self::CodeUsed => ("error.code_used.title", "error.code_used.text"),
+            Self::TooManyTries { .. } => ("error.too_many_tries.title", "error.too_many_tries.text"),
+            Self::UserCodeUnknown => ("error.user_code_unknown.title", "error.user_code_unknown.text"),
+            Self::MailNotSent => ("error.mail_not_sent.title", "error.mail_not_sent.text"),
+            Self::FormExpired => ("error.form_expired.title", "error.form_expired.text"),
+            _ => return None,
+        })
+    }
+
+    fn args(&self) -> Args {
+        match self {
+            Self::PasswordTooShort { minimum } => Args { minimum: Some(*minimum), ..Args::default() },
+            Self::PasswordTooLong { maximum } | Self::NameTooLong { maximum, .. } => Args { maximum: Some(*maximum), ..Args::default() },
+            Self::TooManyTries { minutes } => Args { count: Some(*minutes), ..Args::default() },
+            _ => Args::default(),
+        }
+    }
+}
+
+/// `{field, field_key, title, text, args}`, each none where it does not apply.
+impl Serialize for FormError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let summary = self.summary_keys();
+        let mut map = serializer.serialize_map(Some(5))?;
+        map.serialize_entry("field", &self.field())?;
+        map.serialize_entry("field_key", &self.field_key())?;
+        map.serialize_entry("title", &summary.map(|keys| keys.0))?;
+        map.serialize_entry("text", &summary.map(|keys| keys.1))?;
+        map.serialize_entry("args", &self.args())?;
+        map.end()
+    }
+}
+
+#[derive(Default, Serialize)]
+struct Args {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minimum: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maximum: Option<usize>,
+}
+
+macro_rules! views {
+    ($($view:ident at $path:literal => $template:literal),* $(,)?) => {
+        $(impl View for $view {
+            const TEMPLATE: &'static str = $template;
+
+            fn address(&self, shown_at: &str) -> Option<String> {
+                let is_here = shown_at.split('?').next() == Some($path);
+                Some(if is_here { shown_at } else { $path }.to_owned())
+            }
+        })*
+    };
+}
+
+views! {
+    SignIn at "/sign-in" => "gate/sign_in.html",
+    Password at "/sign-in/password" => "gate/password.html",
+    Code at "/sign-in/code" => "gate/code.html",
+    SignUp at "/sign-up" => "gate/sign_up.html",
+    VerifyEmail at "/verify-email" => "gate/verify_email.html",
+    ForgotPassword at "/forgot-password" => "gate/forgot_password.html",
+    ForgotPasswordSent at "/forgot-password" => "gate/forgot_password_sent.html",
+    Device at "/device" => "gate/device.html",
+    SignedOut at "/signed-out" => "gate/signed_out.html",
+}
+
+impl View for ResetPassword {
+    const TEMPLATE: &'static str = "gate/reset_password.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        Some(format!("/reset-password?token={}", percent_encode(&self.token)))
+    }
+}
+
+impl View for DeviceConfirm {
+    const TEMPLATE: &'static str = "gate/device_confirm.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        Some(format!("/device/confirm?user_code={}", percent_encode(&self.user_code)))
+    }
+}
+
+// What follows answers a POST that cannot be repeated, or stands at any path: another language would be another page.
+
+impl View for PasswordChanged {
+    const TEMPLATE: &'static str = "gate/password_changed.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        None
+    }
+}
+
+impl View for DeviceDone {
+    const TEMPLATE: &'static str = "gate/device_done.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        None
+    }
+}
+
+impl View for ErrorPage {
+    const TEMPLATE: &'static str = "gate/error.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::web::catalogue::Lang;
+    use crate::web::pages::{AppFrame, Frame, Pages};
+
+    /// Stands in every text a peer can choose.
+    const HOSTILE: &str = "\"><script>alert('x')</script>&{{ csrf }}";
+
+    fn frame(lang: Lang) -> Frame {
+        Frame {
+            lang,
+            app: Arc::new(AppFrame { name: "Expenses".to_owned(), privacy_url: Some("https://expenses.test/privacy".to_owned()), ..AppFrame::default() }),
+            brand_href: None,
+            csrf: "csrf-token".to_owned(),
+            authorization_request: "request-id".to_owned(),
+            path: "/sign-in/code/send".to_owned(),
+            theme: None,
+        }
+    }
+
+    fn every_error() -> Vec<FormError> {
+        vec![
+            FormError::EmailMissing,
+            FormError::EmailNotAnAddress,
+            FormError::PasswordMissing,
+            FormError::PasswordTooShort { minimum: 10 },
+            FormError::PasswordTooLong { maximum: 128 },
+            FormError::PasswordTooCommon,
+            FormError::PasswordIsTheEmail,
+            FormError::SignInRefused,
+            FormError::CodeMissing,
+            FormError::CodeWrong,
+            FormError::CodeExpired,
+            FormError::CodeUsed,
+            FormError::TooManyTries { minutes: 5 },
+            FormError::UserCodeMissing,
+            FormError::UserCodeUnknown,
+            FormError::NameTooLong { field: "first_name", maximum: 80 },
+            FormError::MailNotSent,
+            FormError::FormExpired,
+        ]
+    }
+
+    fn every_problem() -> Vec<Problem> {
+        vec![
+            Problem::UnknownClient,
+            Problem::RedirectUriNotAllowed { redirect_uri: HOSTILE.to_owned() },
+            Problem::RequestNotComplete { parameter: HOSTILE.to_owned() },
+            Problem::RequestExpired,
+            Problem::WrongBrowser,
+            Problem::LinkExpired { minutes: 30 },
+            Problem::TooManyTries { minutes: 1 },
+            Problem::Broken,
+            Problem::NotFound,
+            Problem::CookiesOff,
+        ]
+    }
+
+    fn pages() -> Pages {
+        Pages::new(&[TEMPLATES]).expect("templates parse")
+    }
+
+    /// Each page, plain and with each error, in `lang`.
+    fn every_page(lang: Lang) -> Vec<(String, String)> {
+        let (pages, frame) = (pages(), frame(lang));
+        let text = || HOSTILE.to_owned();
+        let mut all = Vec::new();
+        let mut add = |name: &str, html: Result<String, crate::web::pages::RenderError>| {
+            all.push((format!("{name} {lang}"), html.unwrap_or_else(|error| panic!("{name}: {error}"))));
+        };
+        for errors in std::iter::once(vec![]).chain(every_error().into_iter().map(|error| vec![error])) {
+            let name = format!("{errors:?}");
+            add(&format!("sign_in {name}"), pages.render(&SignIn { email: text(), sign_up_allowed: true, errors: errors.clone() }, &frame));
+            add(&format!("password {name}"), pages.render(&Password { email: text(), code_allowed: true, errors: errors.clone() }, &frame));
+            add(&format!("code {name}"), pages.render(&Code { email: text(), minutes: 10, sent_again: true, errors: errors.clone() }, &frame));
+            let sign_up = SignUp { first_name: text(), last_name: text(), email: text(), password_minimum: 10, errors: errors.clone() };
+            add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
+            let verify = VerifyEmail { email: text(), minutes: 1, sent_again: true, errors: errors.clone() };
+            add(&format!("verify_email {name}"), pages.render(&verify, &frame));
+            add(&format!("forgot_password {name}"), pages.render(&ForgotPassword { email: text(), errors: errors.clone() }, &frame));
+            let reset = ResetPassword { token: text(), password_minimum: 10, errors: errors.clone() };
+            add(&format!("reset_password {name}"), pages.render(&reset, &frame));
+            add(&format!("device {name}"), pages.render(&Device { user_code: text(), errors }, &frame));
+        }
+        add("forgot_password_sent", pages.render(&ForgotPasswordSent { email: text(), minutes: 30 }, &frame));
+        add("password_changed", pages.render(&PasswordChanged { continue_href: Some(text()) }, &frame));
+        add("device_confirm", pages.render(&DeviceConfirm { client_name: text(), user_code: text(), email: text() }, &frame));
+        add("device allowed", pages.render(&DeviceDone { client_name: text(), allowed: true }, &frame));
+        add("device denied", pages.render(&DeviceDone { client_name: text(), allowed: false }, &frame));
+        add("signed_out", pages.render(&SignedOut { sign_in_href: Some(text()) }, &frame));
+        let labels = [ActionLabel::BackToSignIn, ActionLabel::BackToApp, ActionLabel::SendNewLink, ActionLabel::StartAgain, ActionLabel::TryAgain];
+        for (problem, label) in every_problem().into_iter().zip(labels.into_iter().cycle()) {
+            let page = ErrorPage {
+                problem,
+                primary: Some(Action { label, href: text() }),
+                secondary: None,
+                reference: text(),
+                at: Timestamp::from_millis(0),
+            };
+            add(&format!("{:?}", page.problem), pages.render(&page, &frame));
+        }
+        all
+    }
+
+    #[test]
+    fn every_page_is_drawn_in_every_language_within_fourteen_kilobytes_and_without_inline_script_or_style() {
+        for (name, html) in Lang::ALL.into_iter().flat_map(every_page) {
+            assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"), "{name}");
+            assert!(html.len() <= 14_336, "{name} has {} bytes", html.len());
+            for forbidden in ["<style", " style=", "<script>", "onclick", "javascript:", "{{", "{%"] {
+                let found = html.replace("{{ csrf }}", "").contains(forbidden);
+                assert!(!found, "{name} has {forbidden}");
+            }
+            assert_eq!(html.matches("<h1").count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn text_from_a_peer_is_never_markup() {
+        for (name, html) in every_page(Lang::En) {
+            assert!(!html.contains("<script>alert") && !html.contains("alert('x')"), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_form_posts_the_csrf_token_and_the_authorization_request() {
+        for (name, html) in every_page(Lang::De) {
+            let forms = html.matches("<form").count();
+            assert_eq!(html.matches("method=\"post\"").count(), forms, "{name}");
+            assert_eq!(html.matches(r#"<input type="hidden" name="csrf" value="csrf-token">"#).count(), forms, "{name}");
+            assert_eq!(html.matches(r#"<input type="hidden" name="request" value="request-id">"#).count(), forms, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_error_leads_the_title_takes_the_focus_and_is_tied_to_its_field() {
+        let view = SignUp { password_minimum: 10, errors: vec![FormError::PasswordTooShort { minimum: 10 }], ..SignUp::default() };
+        let html = pages().render(&view, &frame(Lang::En)).expect("drawn");
+        assert!(html.contains("<title>Error: Create an account · Expenses</title>"), "{html}");
+        assert!(html.contains(r#"role="alert" tabindex="-1" autofocus"#), "{html}");
+        assert_eq!(html.matches(" autofocus").count(), 1, "{html}");
+        assert!(html.contains(r##"<a href="#password">Use at least 10 characters</a>"##), "{html}");
+        assert!(html.contains(r#" aria-describedby="password-hint password-error" aria-invalid="true""#), "{html}");
+        assert!(html.contains(r#"id="password-hint""#) && html.contains(r#"id="password-error""#), "{html}");
+        assert_eq!(html.matches("aria-invalid").count(), 1, "{html}");
+    }
+
+    #[test]
+    fn no_page_writes_a_password_back() {
+        for (name, html) in every_page(Lang::En) {
+            for input in html.split("<input").skip(1).filter(|input| input.contains(r#"type="password""#)) {
+                let tag = input.split('>').next().unwrap_or_default();
+                assert!(!tag.contains("value="), "{name}: {tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_other_language_is_a_get_of_the_page_even_after_a_post() {
+        let pages = pages();
+        let html = pages.render(&Code { minutes: 10, ..Code::default() }, &frame(Lang::En)).expect("drawn");
+        assert!(html.contains(r#"<a href="/sign-in/code?request=request-id&amp;lang=de" lang="de" hreflang="de">Deutsch</a>"#), "{html}");
+        let reset = ResetPassword { token: "a+b".to_owned(), password_minimum: 10, errors: vec![] };
+        assert!(pages.render(&reset, &frame(Lang::De)).expect("drawn").contains(r#"href="/reset-password?token=a%2Bb&amp;lang=en""#));
+        assert!(!pages.render(&PasswordChanged::default(), &frame(Lang::De)).expect("drawn").contains("hreflang"));
+    }
+
+    #[test]
+    fn secrets_of_a_page_are_not_in_its_debug_form() {
+        let reset = ResetPassword { token: "secret-token".to_owned(), password_minimum: 10, errors: vec![] };
+        assert!(!format!("{reset:?} {:?}", frame(Lang::En)).contains("secret-token"));
+        assert!(!format!("{:?}", frame(Lang::En)).contains("csrf-token"));
+    }
+}

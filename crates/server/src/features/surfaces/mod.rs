@@ -1,0 +1,6 @@
+//! What people and operators see.
+
+pub mod dev;
+pub mod health;
+pub mod hosted_pages;
+pub mod operator;

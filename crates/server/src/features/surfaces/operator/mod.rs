@@ -1,0 +1,287 @@
+//! What the command line does: environments and their keys, redirects and first users. No route leads here.
+
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewPerson, OperatorError, SigningKey};
+
+use gatewright_base::{Rng, Secret};
+use gatewright_db::{DbError, Tx};
+use gatewright_jose::{api_key, hash_secret};
+
+pub use crate::features::records::environments::{Environment, Settings};
+pub use crate::platform::cx::{ClientId, EnvironmentId};
+
+pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
+
+use crate::features::credentials::passwords;
+use crate::features::credentials::signing_keys::{self, RotateError};
+use crate::features::records::environments::store::{self, NewKey};
+use crate::features::records::redirect_uris::{self, DeleteRefusal};
+use crate::features::records::users::{self, EmailAddress, NewUser, User, UserView};
+use crate::platform::actor::Actor;
+use crate::platform::cx::Cx;
+use crate::platform::events::Event;
+
+/// Row of `meta` that tells which master key sealed this database.
+const MASTER_KEY_META: &str = "master_key_fingerprint";
+
+/// An environment with a client, an API key and two signing keys, all or nothing. The API key is shown this once.
+pub async fn create_environment(cx: &Cx, name: &str, settings: Settings, dev_key: bool) -> Result<Created, OperatorError> {
+    model::check_name(name)?;
+    model::check_settings(&settings)?;
+    let now = cx.now();
+    let environment = Environment { id: EnvironmentId::mint(now, cx.rng()), name: name.to_owned(), settings, created_at: now };
+    let client_id = ClientId::mint(now, cx.rng());
+    let key = MintedKey::new(cx, dev_key);
+    let (active, next) = tokio::try_join!(mint_signing_key(cx, &environment.id), mint_signing_key(cx, &environment.id))?;
+
+    let created = Created { environment: environment.clone(), client_id: client_id.clone(), api_key: key.secret.clone() };
+    let inserted = cx
+        .db()
+        .write(move |tx| {
+            if store::find_by_name(tx, &environment.name)?.is_some() {
+                return Err(OperatorError::name_taken(&environment.name));
+            }
+            store::insert(tx, &environment)?;
+            store::insert_client(tx, &environment.id, &client_id, &environment.name, now)?;
+            key.insert(tx, &environment.id, "first key", now)?;
+            signing_keys::insert_first(tx, &environment.id, &active, &next)?;
+            Ok(())
+        })
+        .await;
+    match inserted {
+        // Two commands at once: the unique index decided.
+        Err(OperatorError::Db(error)) if error.is_unique("environments_name_key") => Err(OperatorError::name_taken(name)),
+        other => other.map(|()| created),
+    }
+}
+
+/// Every environment, oldest first.
+pub async fn list_environments(cx: &Cx) -> Result<Vec<Environment>, DbError> {
+    cx.db().scan(store::list).await
+}
+
+/// The environment of that name or id.
+pub async fn load_environment(cx: &Cx, name: &str) -> Result<Environment, OperatorError> {
+    let wanted = name.to_owned();
+    let found = cx.db().read(move |tx| match store::find_by_name(tx, &wanted)? {
+        Some(environment) => Ok::<_, DbError>(Some(environment)),
+        None => store::find(tx, &EnvironmentId::from_text(&wanted)),
+    });
+    match found.await? {
+        Some(environment) => Ok(environment),
+        None => Err(OperatorError::no_environment(name, &list_environments(cx).await?)),
+    }
+}
+
+/// Replaces the settings after checking them.
+pub async fn update_settings(cx: &Cx, environment: &Environment, settings: Settings) -> Result<(), OperatorError> {
+    model::check_settings(&settings)?;
+    let (id, now) = (environment.id.clone(), cx.now());
+    let updated = cx.db().write(move |tx| store::update_settings(tx, &id, &settings, now)).await?;
+    if updated { Ok(()) } else { Err(OperatorError::no_environment(&environment.name, &[])) }
+}
+
+/// Client ids of the environment and their names, oldest first.
+pub async fn list_clients(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<(ClientId, String)>, DbError> {
+    let id = environment.clone();
+    cx.db().read(move |tx| store::list_clients(tx, &id)).await
+}
+
+/// A further API key, so that a key can be replaced without a gap. Shown this once.
+pub async fn create_api_key(cx: &Cx, environment: &Environment, name: &str, dev: bool) -> Result<CreatedKey, OperatorError> {
+    model::check_name(name)?;
+    let key = MintedKey::new(cx, dev);
+    let created = CreatedKey { id: key.id.to_string(), secret: key.secret.clone() };
+    let (id, name, now) = (environment.id.clone(), name.to_owned(), cx.now());
+    cx.db().write(move |tx| key.insert(tx, &id, &name, now)).await?;
+    Ok(created)
+}
+
+/// The environment's API keys, revoked ones too, oldest first.
+pub async fn list_api_keys(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<ApiKey>, DbError> {
+    let id = environment.clone();
+    let rows = cx.db().read(move |tx| store::list_keys(tx, &id)).await?;
+    Ok(rows.into_iter().map(ApiKey::from).collect())
+}
+
+/// The key is refused from the next request on. False if there is no live key of that id.
+pub async fn revoke_api_key(cx: &Cx, environment: &EnvironmentId, id: &str) -> Result<bool, DbError> {
+    let (environment, id, now) = (environment.clone(), gatewright_base::Id::from_text(id), cx.now());
+    cx.db().write(move |tx| store::revoke_key(tx, &environment, &id, now)).await
+}
+
+/// Whether `secret` is a live API key of the environment.
+pub async fn is_api_key_of(cx: &Cx, environment: &EnvironmentId, secret: &str) -> Result<bool, DbError> {
+    let (environment, hash) = (environment.clone(), hash_secret(secret));
+    cx.db().read(move |tx| Ok(store::find_key_holder(tx, &hash)?.is_some_and(|holder| holder.environment == environment))).await
+}
+
+/// The environment's signing keys, oldest first.
+pub async fn list_signing_keys(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<SigningKey>, DbError> {
+    let id = environment.clone();
+    let keys = cx.db().read(move |tx| signing_keys::store::list(tx, &id)).await?;
+    Ok(keys.into_iter().map(SigningKey::from).collect())
+}
+
+/// Lets the waiting key sign and publishes a new waiting one; gives the `kid` that signs now.
+pub async fn rotate_signing_key(cx: &Cx, environment: &Environment) -> Result<String, OperatorError> {
+    match signing_keys::rotate(cx, environment, Actor::Operator).await {
+        Ok(key) => Ok(key.kid),
+        Err(RotateError::NotYet { at }) => Err(OperatorError::refused(
+            format!("the next key of {:?} has to be published for {} s before it signs", environment.name, environment.settings.key_publish_seconds),
+            format!("rotate again after {at}, or lower key_publish_seconds if every verifier re-reads the key set sooner"),
+        )),
+        Err(RotateError::Raced) => Err(OperatorError::refused("another rotation came first", "nothing is left to do")),
+        Err(RotateError::Db(error)) => Err(error.into()),
+    }
+}
+
+/// Registers where a sign-in (or sign-out) may return to; the first one is also the default.
+pub async fn add_redirect(cx: &Cx, kind: RedirectKind, environment: &EnvironmentId, uri: &str) -> Result<RedirectUri, OperatorError> {
+    let (environment, wanted, scribe) = (environment.clone(), uri.to_owned(), cx.scribe(Actor::Operator));
+    let inserted = cx.db().write(move |tx| redirect_uris::insert(tx, kind, &environment, &wanted, &scribe)).await?;
+    inserted.map_err(|refusal| OperatorError::refused(format!("{uri:?} was not registered"), refusal.to_string()))
+}
+
+/// Registered redirects, oldest first.
+pub async fn list_redirects(cx: &Cx, kind: RedirectKind, environment: &EnvironmentId) -> Result<Vec<RedirectUri>, DbError> {
+    let environment = environment.clone();
+    cx.db().scan(move |tx| redirect_uris::list(tx, kind, &environment)).await
+}
+
+/// Uses the registered `uri` where an app names none.
+pub async fn set_default_redirect(cx: &Cx, kind: RedirectKind, environment: &EnvironmentId, uri: &str) -> Result<(), OperatorError> {
+    let row = load_redirect(cx, kind, environment, uri).await?;
+    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
+    let marked = cx.db().write(move |tx| redirect_uris::mark_default(tx, kind, &environment, &row.id, &scribe)).await?;
+    if marked { Ok(()) } else { Err(OperatorError::refused(format!("{uri:?} cannot be the default"), "choose one without *")) }
+}
+
+/// Forgets the registered `uri`.
+pub async fn remove_redirect(cx: &Cx, kind: RedirectKind, environment: &EnvironmentId, uri: &str) -> Result<(), OperatorError> {
+    let row = load_redirect(cx, kind, environment, uri).await?;
+    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
+    match cx.db().write(move |tx| redirect_uris::delete(tx, kind, &environment, &row.id, &scribe)).await? {
+        Ok(()) => Ok(()),
+        Err(DeleteRefusal::NotFound) => Err(OperatorError::refused(format!("{uri:?} was removed meanwhile"), "nothing is left to do")),
+        Err(DeleteRefusal::Default) => {
+            Err(OperatorError::refused(format!("{uri:?} is the default"), "make another one the default first: add URI --default"))
+        }
+    }
+}
+
+async fn load_redirect(cx: &Cx, kind: RedirectKind, environment: &EnvironmentId, uri: &str) -> Result<RedirectUri, OperatorError> {
+    let known = list_redirects(cx, kind, environment).await?;
+    let found = known.into_iter().find(|row| row.uri == uri || row.id.as_str() == uri);
+    found.ok_or_else(|| OperatorError::refused(format!("{uri:?} is not registered"), "list shows the registered ones"))
+}
+
+/// A person with an address and perhaps a password; `None` if the address is taken, and then nothing changes.
+pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerson) -> Result<Option<String>, OperatorError> {
+    let email = EmailAddress::parse(&person.email)
+        .ok_or_else(|| OperatorError::refused(format!("{:?} is not an e-mail address", person.email), "write name@example.com"))?;
+    let known = {
+        let (environment, email) = (environment.clone(), email.clone());
+        cx.db().read(move |tx| users::store::find_by_email(tx, &environment, &email)).await?
+    };
+    if known.is_some() {
+        return Ok(None);
+    }
+    let hash = match &person.password {
+        None => None,
+        Some(password) => {
+            passwords::check_strength(cx, password.reveal(), &email).map_err(|weaknesses| {
+                let why = weaknesses.into_iter().map(|weakness| weakness.message).next().unwrap_or_default();
+                OperatorError::refused(format!("the password of {} is too weak", person.email), why)
+            })?;
+            let busy = |passwords::Busy| OperatorError::refused("too many passwords are being hashed", "try again");
+            Some(passwords::hash(cx, password).await.map_err(busy)?)
+        }
+    };
+    let new = NewUser {
+        first_name: person.first_name.clone(),
+        last_name: person.last_name.clone(),
+        email_verified: person.email_verified,
+        ..NewUser::default()
+    };
+    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
+    let user = User::new(users::UserId::mint(scribe.now, cx.rng()), email, new, scribe.now);
+    let inserted = cx.db().write(move |tx| {
+        if !users::store::insert(tx, &environment, &user)? {
+            return Ok(None);
+        }
+        if let Some(hash) = &hash {
+            passwords::store::upsert(tx, &environment, &user.id, hash, scribe.now)?;
+        }
+        scribe.record(tx, &environment, &Event::new("user.created", UserView::from(&user)))?;
+        Ok::<_, DbError>(Some(user.id.to_string()))
+    });
+    Ok(inserted.await?)
+}
+
+/// Remembers the master key of a new database, and refuses another one later: what it sealed could not be opened.
+pub async fn check_master_key(cx: &Cx) -> Result<(), OperatorError> {
+    let ours = cx.master_key().fingerprint();
+    let known = cx.db().read(|tx| store::find_meta(tx, MASTER_KEY_META)).await?;
+    let known = match known {
+        Some(known) => known,
+        None => {
+            cx.db()
+                .write(move |tx| {
+                    store::insert_meta(tx, MASTER_KEY_META, &ours)?;
+                    // Another node may have been first: its row counts.
+                    store::find_meta(tx, MASTER_KEY_META)
+                })
+                .await?
+                .unwrap_or_default()
+        }
+    };
+    if gatewright_jose::eq_constant_time(&known, &ours) {
+        return Ok(());
+    }
+    Err(OperatorError::refused(
+        "master_key: is not the key this database was sealed with",
+        "give the key the database was made with; without it its signing keys, codes and mails cannot be opened",
+    ))
+}
+
+/// Marks the database as one of `gatewright dev`: `serve` refuses it, since its keys lie in a file for everyone to read.
+pub async fn mark_dev_database(cx: &Cx) -> Result<(), DbError> {
+    cx.db().write(|tx| store::insert_meta(tx, DATABASE_OF_DEV, b"1")).await
+}
+
+pub async fn is_dev_database(cx: &Cx) -> Result<bool, DbError> {
+    cx.db().read(|tx| Ok(store::find_meta(tx, DATABASE_OF_DEV)?.is_some())).await
+}
+
+async fn mint_signing_key(cx: &Cx, environment: &EnvironmentId) -> Result<signing_keys::NewKey, OperatorError> {
+    let (cx, environment) = (cx.clone(), environment.clone());
+    tokio::task::spawn_blocking(move || signing_keys::mint(&cx, &environment))
+        .await
+        .map_err(|error| DbError::Other(error.to_string()))?
+        .map_err(|error| OperatorError::Db(DbError::Other(error.to_string())))
+}
+
+/// An API key before it is a row.
+#[derive(Clone)]
+struct MintedKey {
+    id: crate::features::records::environments::EnvironmentKeyId,
+    secret: Secret<String>,
+    dev: bool,
+}
+
+impl MintedKey {
+    fn new(cx: &Cx, dev: bool) -> Self {
+        let rng: &dyn Rng = cx.rng();
+        Self { id: gatewright_base::Id::mint(cx.now(), rng), secret: api_key::mint(dev, rng), dev }
+    }
+
+    fn insert(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, name: &str, now: gatewright_base::Timestamp) -> Result<(), DbError> {
+        let (secret_hash, obfuscated) = (hash_secret(self.secret.reveal()), api_key::obfuscate(self.secret.reveal()));
+        let row = NewKey { id: &self.id, name, secret_hash: &secret_hash, obfuscated: &obfuscated, dev: self.dev };
+        store::insert_key(tx, environment, &row, now)
+    }
+}

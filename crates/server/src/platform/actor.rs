@@ -1,0 +1,15 @@
+use serde::Serialize;
+
+/// Who made a change. Goes into the event that is written with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum Actor {
+    /// The holder of an environment's API key.
+    Api { id: String },
+    /// A person at a hosted page, or a client acting on that person's session.
+    User { id: String },
+    /// An operator at the command line.
+    Operator,
+    /// The server itself: a job, or somebody not yet known.
+    System,
+}

@@ -1,0 +1,345 @@
+//! The configuration: one documented struct a section. Unknown keys are refused, so a misspelt key is never a silent default.
+
+use std::net::{IpAddr, SocketAddr};
+
+use gatewright_base::Secret;
+use serde::Deserialize;
+
+/// Everything `gatewright serve` reads from its file; each key is also an environment variable, see the guide.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The origin people and apps reach the server at: scheme, host and port, no path. Every link is made from it.
+    pub public_url: String,
+    /// Address the server listens on.
+    pub listen: SocketAddr,
+    /// Address of the Prometheus metrics; off when absent. Never the public one.
+    pub metrics_listen: Option<SocketAddr>,
+    /// 64 hex digits or base64 of 32 bytes; seals what must be read back. Not in the database.
+    pub master_key: Option<Secret<String>>,
+    /// A file that holds the master key instead.
+    pub master_key_file: Option<std::path::PathBuf>,
+    /// Proxies (addresses or CIDR blocks) whose `X-Forwarded-For` is believed for rate limits and session records.
+    pub trusted_proxies: Vec<String>,
+    /// Parent domain of the readable `workos-has-session` cookie for browser clients, such as `example.com`.
+    pub cookie_domain: Option<String>,
+    pub database: Database,
+    pub brand: Brand,
+    pub mail: Mail,
+    pub passwords: Passwords,
+    pub limits: Limits,
+    /// Set by `gatewright dev` only: loopback redirects, the inbox, keys that `serve` refuses.
+    #[serde(skip)]
+    pub dev: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://user:password@host/database`.
+    pub url: String,
+    /// Connections to PostgreSQL; SQLite ignores it.
+    pub connections: usize,
+}
+
+/// The operator's brand on hosted pages and mails.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brand {
+    /// The product's name, as in "Sign in to Expenses".
+    pub name: String,
+    /// `#RRGGBB`; legibility is kept whatever it is.
+    pub color: Option<String>,
+    /// A second colour for dark mode.
+    pub color_dark: Option<String>,
+    /// Corner radius of controls, 0 to 16 pixels.
+    pub radius: u8,
+    /// `https` URL of a logo.
+    pub logo_url: Option<String>,
+    pub privacy_url: Option<String>,
+    pub terms_url: Option<String>,
+    pub support_url: Option<String>,
+    pub keystone: bool,
+    pub doorway: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// `Name <address>` of the sender.
+    pub from: String,
+    /// `smtps://user:password@host:465` or `smtp://host:587?tls=required`. Required by `serve`.
+    pub smtp_url: Option<Secret<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Passwords {
+    /// Fewest characters of a new password, 8 to 64.
+    pub min_length: usize,
+    /// argon2id memory in KiB, passes and lanes.
+    pub argon2_memory_kib: u32,
+    pub argon2_passes: u32,
+    pub argon2_lanes: u32,
+    /// Hashes computed at once; 0 means one for each core.
+    pub hashing_threads: usize,
+    /// Sign-ins that may wait for a hash before the next is told to come back (429).
+    pub hashing_queue: usize,
+}
+
+/// Published limits of the upstream service; see the guide for each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub enabled: bool,
+    /// Tries of authenticate in 60 s for one e-mail address or pending sign-in.
+    pub authenticate_per_email: u32,
+    /// Failed tries in an hour for one address over the hosted pages, from all places; a browser that signed in before is not counted with them.
+    pub hosted_per_email: u32,
+    /// Tries in 60 s at the hosted pages from one address (IPv6: /64).
+    pub hosted_per_ip: u32,
+    /// Mails of one kind in 60 s to one address.
+    pub mails_per_email: u32,
+    /// Mails of one kind in 24 h to one address.
+    pub mails_per_email_daily: u32,
+    /// Authorize requests in 60 s from one address.
+    pub authorize_per_ip: u32,
+    /// Largest request body in bytes.
+    pub body_bytes: usize,
+    /// Connections open at once.
+    pub connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public_url: String::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4700)),
+            metrics_listen: None,
+            master_key: None,
+            master_key_file: None,
+            trusted_proxies: Vec::new(),
+            cookie_domain: None,
+            database: Database::default(),
+            brand: Brand::default(),
+            mail: Mail::default(),
+            passwords: Passwords::default(),
+            limits: Limits::default(),
+            dev: false,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: "sqlite:gatewright.db".to_owned(), connections: 8 }
+    }
+}
+
+impl Default for Brand {
+    fn default() -> Self {
+        Self {
+            name: "Gatewright".to_owned(),
+            color: None,
+            color_dark: None,
+            radius: 10,
+            logo_url: None,
+            privacy_url: None,
+            terms_url: None,
+            support_url: None,
+            keystone: true,
+            doorway: true,
+        }
+    }
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self { from: "Gatewright <no-reply@localhost>".to_owned(), smtp_url: None }
+    }
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        // OWASP's argon2id minimum: 19 MiB, two passes, one lane.
+        Self {
+            min_length: 10,
+            argon2_memory_kib: 19_456,
+            argon2_passes: 2,
+            argon2_lanes: 1,
+            hashing_threads: 0,
+            hashing_queue: 64,
+        }
+    }
+}
+
+impl Passwords {
+    pub fn hashing_threads(&self) -> usize {
+        match self.hashing_threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            authenticate_per_email: 10,
+            hosted_per_email: 100,
+            hosted_per_ip: 60,
+            mails_per_email: 3,
+            mails_per_email_daily: 50,
+            authorize_per_ip: 1_000,
+            body_bytes: 1 << 20,
+            connections: 10_000,
+        }
+    }
+}
+
+/// A configuration that cannot be served: which key, what is wrong, what to do. One line.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {problem}; {remedy}")]
+pub struct ConfigError {
+    pub key: &'static str,
+    pub problem: String,
+    pub remedy: String,
+}
+
+impl ConfigError {
+    pub fn new(key: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key, problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+impl Config {
+    /// Refuses what could only fail later, in front of a user.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let origin = "give scheme, host and port only, such as https://auth.example.com";
+        let (scheme, host) = self
+            .public_url
+            .split_once("://")
+            .ok_or_else(|| ConfigError::new("public_url", format!("{:?} is not an origin", self.public_url), origin))?;
+        if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) || !matches!(scheme, "http" | "https") {
+            return Err(ConfigError::new("public_url", format!("{:?} is not a bare origin", self.public_url), origin));
+        }
+        if scheme == "http" && !is_loopback_host(host) {
+            return Err(ConfigError::new(
+                "public_url",
+                "http is only for loopback",
+                "use https; a proxy may end TLS in front of the server",
+            ));
+        }
+        if !(8..=64).contains(&self.passwords.min_length) {
+            return Err(ConfigError::new("passwords.min_length", self.passwords.min_length.to_string(), "choose 8 to 64"));
+        }
+        if self.passwords.argon2_memory_kib < 8 * self.passwords.argon2_lanes.max(1) || self.passwords.argon2_passes == 0 || self.passwords.argon2_lanes == 0 {
+            return Err(ConfigError::new("passwords.argon2_memory_kib", "too small for argon2", "keep the default of 19456 KiB, 2 passes, 1 lane"));
+        }
+        if self.brand.radius > 16 {
+            return Err(ConfigError::new("brand.radius", self.brand.radius.to_string(), "choose 0 to 16"));
+        }
+        for (key, color) in [("brand.color", &self.brand.color), ("brand.color_dark", &self.brand.color_dark)] {
+            if let Some(color) = color
+                && !(color.len() == 7 && color.starts_with('#') && color[1..].bytes().all(|b| b.is_ascii_hexdigit()))
+            {
+                return Err(ConfigError::new(key, format!("{color:?} is not a colour"), "write it as #RRGGBB"));
+            }
+        }
+        for (key, url) in [
+            ("brand.logo_url", &self.brand.logo_url),
+            ("brand.privacy_url", &self.brand.privacy_url),
+            ("brand.terms_url", &self.brand.terms_url),
+            ("brand.support_url", &self.brand.support_url),
+        ] {
+            if let Some(url) = url
+                && !(url.starts_with("https://") || (key == "brand.support_url" && url.starts_with("mailto:")) || (self.dev && url.starts_with("http://")))
+            {
+                return Err(ConfigError::new(key, format!("{url:?} is not an https URL"), "give an https:// URL"));
+            }
+        }
+        for proxy in &self.trusted_proxies {
+            if parse_block(proxy).is_none() {
+                return Err(ConfigError::new("trusted_proxies", format!("{proxy:?} is neither an address nor a CIDR block"), "write 10.0.0.0/8 or 192.0.2.7"));
+            }
+        }
+        if !self.dev && self.mail.smtp_url.is_none() {
+            return Err(ConfigError::new("mail.smtp_url", "is not set", "sign-in codes go by mail: give smtps://user:password@host:465"));
+        }
+        Ok(())
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+
+    /// Whether `peer` is a proxy whose `X-Forwarded-For` is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().filter_map(|p| parse_block(p)).any(|(net, bits)| in_block(peer, net, bits))
+    }
+}
+
+/// `localhost`, `127.0.0.0/8` or `[::1]`, with or without a port.
+pub fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn parse_block(text: &str) -> Option<(IpAddr, u32)> {
+    let (net, bits) = match text.split_once('/') {
+        Some((net, bits)) => (net.parse::<IpAddr>().ok()?, bits.parse().ok()?),
+        None => {
+            let ip = text.parse::<IpAddr>().ok()?;
+            (ip, if ip.is_ipv4() { 32 } else { 128 })
+        }
+    };
+    (bits <= if net.is_ipv4() { 32 } else { 128 }).then_some((net, bits))
+}
+
+fn in_block(ip: IpAddr, net: IpAddr, bits: u32) -> bool {
+    match (ip.to_canonical(), net) {
+        (IpAddr::V4(ip), IpAddr::V4(net)) => bits == 0 || (u32::from(ip) ^ u32::from(net)) >> (32 - bits) == 0,
+        (IpAddr::V6(ip), IpAddr::V6(net)) => bits == 0 || (u128::from(ip) ^ u128::from(net)) >> (128 - bits) == 0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dev(public_url: &str) -> Config {
+        Config { public_url: public_url.to_owned(), dev: true, ..Config::default() }
+    }
+
+    #[test]
+    fn w01_only_a_bare_origin_is_served() {
+        for good in ["http://localhost:4700", "http://127.0.0.1:4700", "http://[::1]:4700", "https://auth.example.com"] {
+            dev(good).check().unwrap();
+        }
+        for bad in ["", "auth.example.com", "https://", "https://a.example/auth", "https://a.example/", "https://u@a.example", "http://a.example", "ftp://a.example", "http://localhost.evil.example"] {
+            let error = dev(bad).check().unwrap_err().to_string();
+            assert!(error.starts_with("public_url: ") && !error.contains('\n'), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_names_the_key_the_problem_and_the_remedy() {
+        let mut config = dev("http://localhost:4700");
+        config.brand.color = Some("red".into());
+        assert_eq!(config.check().unwrap_err().to_string(), "brand.color: \"red\" is not a colour; write it as #RRGGBB");
+        let config = Config { dev: false, ..dev("https://auth.example.com") };
+        assert!(config.check().unwrap_err().to_string().starts_with("mail.smtp_url: is not set; "));
+    }
+
+    #[test]
+    fn forwarded_addresses_are_believed_from_named_proxies_only() {
+        let config = Config { trusted_proxies: vec!["10.0.0.0/8".into(), "2001:db8::1".into()], ..dev("http://localhost") };
+        assert!(config.trusts("10.9.8.7".parse().unwrap()) && config.trusts("::ffff:10.0.0.1".parse().unwrap()) && config.trusts("2001:db8::1".parse().unwrap()));
+        assert!(!config.trusts("11.0.0.1".parse().unwrap()) && !config.trusts("2001:db8::2".parse().unwrap()));
+    }
+}

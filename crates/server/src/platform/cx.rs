@@ -1,0 +1,160 @@
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use gatewright_base::{Clock, Id, Kind, Rng, Timestamp};
+use gatewright_db::Db;
+use gatewright_jose::{MasterKey, SigningKey};
+
+use super::actor::Actor;
+use super::config::{Config, ConfigError};
+use super::events::Scribe;
+use super::metrics::Metrics;
+use crate::Parts;
+use crate::web::pages::{AppFrame, Pages};
+
+#[derive(Debug)]
+pub struct EnvironmentKind;
+impl Kind for EnvironmentKind {
+    const PREFIX: &'static str = "environment";
+}
+/// The tenant of everything: each row belongs to one, each store function takes one.
+pub type EnvironmentId = Id<EnvironmentKind>;
+
+#[derive(Debug)]
+pub struct ClientKind;
+impl Kind for ClientKind {
+    const PREFIX: &'static str = "client";
+}
+pub type ClientId = Id<ClientKind>;
+
+/// The operator's brand: the frame of every page and mail, and the stylesheet of its colours with its path.
+pub struct Look {
+    pub app: Arc<AppFrame>,
+    pub stylesheet: Option<(String, axum::body::Bytes)>,
+}
+
+/// What a request or a job works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Cx(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    db: Db,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    master_key: MasterKey,
+    metrics: Metrics,
+    hashing: Arc<tokio::sync::Semaphore>,
+    hashing_places: Arc<tokio::sync::Semaphore>,
+    smtp: Option<super::mail::delivery::Smtp>,
+    sender: lettre::message::Mailbox,
+    pages: Pages,
+    look: Look,
+    signing_keys: RwLock<HashMap<String, Arc<SigningKey>>>,
+}
+
+impl std::fmt::Debug for Cx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cx")
+    }
+}
+
+impl Cx {
+    pub(crate) fn new(config: Config, parts: Parts, pages: Pages, look: Look) -> Result<Self, ConfigError> {
+        let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
+        let places = config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
+        let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
+        let (smtp, sender) = (super::mail::delivery::smtp(&config)?, super::mail::delivery::sender(&config)?);
+        Ok(Self(Arc::new(Inner {
+            config,
+            db: parts.db,
+            clock: parts.clock,
+            rng: parts.rng,
+            master_key: parts.master_key,
+            metrics: Metrics::default(),
+            hashing,
+            hashing_places,
+            smtp,
+            sender,
+            pages,
+            look,
+            signing_keys: RwLock::default(),
+        })))
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub fn rng(&self) -> &dyn Rng {
+        &*self.0.rng
+    }
+
+    pub fn master_key(&self) -> &MasterKey {
+        &self.0.master_key
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.0.pages
+    }
+
+    /// The operator's brand, as pages and mails need it.
+    pub(crate) fn look(&self) -> &Look {
+        &self.0.look
+    }
+
+    pub(crate) fn smtp(&self) -> Option<&super::mail::delivery::Smtp> {
+        self.0.smtp.as_ref()
+    }
+
+    pub(crate) fn sender(&self) -> &lettre::message::Mailbox {
+        &self.0.sender
+    }
+
+    /// Permits for password hashing: as many at once as there are cores to spare.
+    pub(crate) fn hashing(&self) -> &Arc<tokio::sync::Semaphore> {
+        &self.0.hashing
+    }
+
+    /// Permits to wait for one of [`Cx::hashing`]: the threads and the queue before them.
+    pub(crate) fn hashing_places(&self) -> &Arc<tokio::sync::Semaphore> {
+        &self.0.hashing_places
+    }
+
+    /// The writer of events for one request: who, when, and the ids' chance.
+    pub fn scribe(&self, actor: Actor) -> Scribe {
+        Scribe { actor, now: self.now(), rng: self.0.rng.clone() }
+    }
+
+    /// An absolute URL below the configured origin. The only way a link is made: never from a request header.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0.config.public_url)
+    }
+
+    /// The opened form of a signing key, kept because opening an RSA key costs more than signing with it.
+    /// Which key signs is read from the database each time; only the parsed key stays here.
+    pub(crate) fn opened_key(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.0.signing_keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(kid).cloned()
+    }
+
+    pub(crate) fn keep_opened_key(&self, key: Arc<SigningKey>) {
+        let mut keys = self.0.signing_keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Two live keys an environment; the bound only matters if environments come and go for months.
+        if keys.len() >= 1_000 {
+            keys.clear();
+        }
+        keys.insert(key.kid().to_owned(), key);
+    }
+}

@@ -1,0 +1,53 @@
+//! The event of a change, written in the transaction of the change (`design 4.3`): both or neither.
+
+use gatewright_base::{Id, Kind, Rng, Timestamp};
+use gatewright_db::{DbError, Tx, params};
+use serde_json::Value;
+
+use super::actor::Actor;
+use super::cx::EnvironmentId;
+
+#[derive(Debug)]
+pub struct EventKind;
+impl Kind for EventKind {
+    const PREFIX: &'static str = "event";
+}
+
+/// One event: its name in the contract's list (`user.created`) and its `data`. Never holds a code, token or password.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub name: &'static str,
+    pub data: Value,
+}
+
+impl Event {
+    pub fn new(name: &'static str, data: impl serde::Serialize) -> Self {
+        Self { name, data: serde_json::to_value(data).unwrap_or(Value::Null) }
+    }
+}
+
+/// Who did it, when, and the chance that makes the ids. One per request or job.
+#[derive(Clone)]
+pub struct Scribe {
+    pub actor: Actor,
+    pub now: Timestamp,
+    pub rng: std::sync::Arc<dyn Rng>,
+}
+
+impl std::fmt::Debug for Scribe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scribe").field("actor", &self.actor).finish_non_exhaustive()
+    }
+}
+
+impl Scribe {
+    /// Writes `event` beside the rows it tells of.
+    pub fn record(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, event: &Event) -> Result<(), DbError> {
+        let id = Id::<EventKind>::mint(self.now, &*self.rng);
+        let actor = serde_json::to_string(&self.actor).unwrap_or_default();
+        tx.execute(INSERT, params![environment, &id, event.name, event.data.to_string(), actor, self.now])?;
+        Ok(())
+    }
+}
+
+pub const INSERT: &str = "INSERT INTO events (environment_id, id, event, data, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6)";

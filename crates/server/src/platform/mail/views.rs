@@ -1,0 +1,309 @@
+//! What each mail says, as data: one letter layout, in HTML and in text, with the same words.
+
+use std::fmt;
+
+use gatewright_base::Timestamp;
+use serde::Serialize;
+
+/// The letter layouts.
+pub const TEMPLATES: &[(&str, &str)] = &[("mail/letter.html", include_str!("templates/letter.html")), ("mail/letter.txt", include_str!("templates/letter.txt"))];
+
+/// A mail that can be written in any language of the catalogue.
+pub trait MailView {
+    fn letter(&self) -> Letter<'_>;
+}
+
+/// A mail ready to be sent. `Debug` shows no body: it may hold a code or a link.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RenderedMail {
+    pub subject: String,
+    pub text: String,
+    pub html: String,
+}
+
+impl fmt::Debug for RenderedMail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenderedMail").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// The parts of a mail; words are catalogue keys. `app` is an argument of every one of them.
+#[derive(Serialize)]
+pub struct Letter<'a> {
+    pub subject: &'static str,
+    pub heading: &'static str,
+    /// One or two sentences: what to do.
+    pub text: &'static str,
+    /// Argument `count` of `text`: minutes the code or link works.
+    pub minutes: Option<u32>,
+    /// Argument `email` of `text`.
+    pub other_email: Option<&'a str>,
+    pub code: Option<&'a str>,
+    pub button: Option<Button<'a>>,
+    pub facts: &'a Facts,
+    /// "Not you?"
+    pub notice: &'static str,
+}
+
+impl fmt::Debug for Letter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// The one button of a mail, and the bare link under it.
+#[derive(Serialize)]
+pub struct Button<'a> {
+    pub label: &'static str,
+    pub href: &'a str,
+}
+
+impl fmt::Debug for Button<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Button").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// For / Asked from / At: how a person tells their own request from a stranger's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The account's address.
+    pub email: String,
+    /// Such as `Chrome on macOS`; absent when not known.
+    pub asked_from: Option<String>,
+    pub at: Timestamp,
+}
+
+/// A one-time code to sign in.
+pub struct SignInCode {
+    /// Six digits.
+    pub code: String,
+    pub minutes: u32,
+    pub facts: Facts,
+}
+
+impl MailView for SignInCode {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            minutes: Some(self.minutes),
+            code: Some(&self.code),
+            ..Letter::new("mail.sign_in_code.subject", "mail.sign_in_code.heading", "mail.sign_in_code.text", "mail.sign_in_code.notice", &self.facts)
+        }
+    }
+}
+
+/// A code that proves a new account's address.
+pub struct VerifyEmail {
+    pub code: String,
+    pub minutes: u32,
+    pub facts: Facts,
+}
+
+impl MailView for VerifyEmail {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            minutes: Some(self.minutes),
+            code: Some(&self.code),
+            ..Letter::new("mail.verify_email.subject", "mail.verify_email.heading", "mail.verify_email.text", "mail.verify_email.notice", &self.facts)
+        }
+    }
+}
+
+/// A link to the page that sets a new password.
+pub struct ResetPassword {
+    /// `https://.../reset-password?token=...`
+    pub href: String,
+    pub minutes: u32,
+    pub facts: Facts,
+}
+
+impl MailView for ResetPassword {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            minutes: Some(self.minutes),
+            button: Some(Button { label: "mail.reset_password.button", href: &self.href }),
+            ..Letter::new(
+                "mail.reset_password.subject",
+                "mail.reset_password.heading",
+                "mail.reset_password.text",
+                "mail.reset_password.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
+/// Tells the owner that the password is another one now.
+pub struct PasswordChanged {
+    /// `https://.../forgot-password`
+    pub reset_href: String,
+    pub facts: Facts,
+}
+
+impl MailView for PasswordChanged {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            button: Some(Button { label: "mail.password_changed.button", href: &self.reset_href }),
+            ..Letter::new(
+                "mail.password_changed.subject",
+                "mail.password_changed.heading",
+                "mail.password_changed.text",
+                "mail.password_changed.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
+/// Somebody signed up with an address that has an account: only the mailbox's owner learns it.
+pub struct AccountExists {
+    /// `https://.../sign-in`, or the app's own page that starts a sign-in.
+    pub sign_in_href: String,
+    pub facts: Facts,
+}
+
+impl MailView for AccountExists {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            button: Some(Button { label: "mail.account_exists.button", href: &self.sign_in_href }),
+            ..Letter::new(
+                "mail.account_exists.subject",
+                "mail.account_exists.heading",
+                "mail.account_exists.text",
+                "mail.account_exists.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
+/// A code that proves the new address of an account; goes to the new address.
+pub struct ConfirmNewEmail {
+    pub code: String,
+    pub minutes: u32,
+    pub facts: Facts,
+}
+
+impl MailView for ConfirmNewEmail {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            minutes: Some(self.minutes),
+            code: Some(&self.code),
+            ..Letter::new(
+                "mail.confirm_new_email.subject",
+                "mail.confirm_new_email.heading",
+                "mail.confirm_new_email.text",
+                "mail.confirm_new_email.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
+/// Tells the old address that the account moved on. `facts.email` is the old address.
+pub struct EmailChanged {
+    pub new_email: String,
+    pub facts: Facts,
+}
+
+impl MailView for EmailChanged {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            other_email: Some(&self.new_email),
+            ..Letter::new("mail.email_changed.subject", "mail.email_changed.heading", "mail.email_changed.text", "mail.email_changed.notice", &self.facts)
+        }
+    }
+}
+
+impl<'a> Letter<'a> {
+    fn new(subject: &'static str, heading: &'static str, text: &'static str, notice: &'static str, facts: &'a Facts) -> Self {
+        Self { subject, heading, text, minutes: None, other_email: None, code: None, button: None, facts, notice }
+    }
+}
+
+macro_rules! silent_debug {
+    ($($mail:ident),*) => {
+        $(impl fmt::Debug for $mail {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($mail)).field("facts", &self.facts).finish_non_exhaustive()
+            }
+        })*
+    };
+}
+
+// Codes and links are secrets until used.
+silent_debug!(SignInCode, VerifyEmail, ResetPassword, PasswordChanged, AccountExists, ConfirmNewEmail, EmailChanged);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::catalogue::Lang;
+    use crate::web::pages::{AppFrame, Pages, RenderError};
+
+    const HREF: &str = "https://auth.example.com/reset-password?token=abc&x=1";
+
+    fn facts() -> Facts {
+        Facts { email: "alice@acme.test".to_owned(), asked_from: Some("Chrome <on> macOS".to_owned()), at: Timestamp::from_millis(0) }
+    }
+
+    fn every_mail(lang: Lang) -> Vec<RenderedMail> {
+        let pages = Pages::new(&[TEMPLATES]).expect("templates parse");
+        let app = AppFrame { name: "Expenses & Co".to_owned(), ..AppFrame::default() };
+        let (code, href) = (|| "482913".to_owned(), || HREF.to_owned());
+        let mails: Result<Vec<_>, RenderError> = [
+            pages.render_mail(&SignInCode { code: code(), minutes: 10, facts: facts() }, lang, &app),
+            pages.render_mail(&VerifyEmail { code: code(), minutes: 1, facts: facts() }, lang, &app),
+            pages.render_mail(&ConfirmNewEmail { code: code(), minutes: 10, facts: facts() }, lang, &app),
+            pages.render_mail(&ResetPassword { href: href(), minutes: 30, facts: facts() }, lang, &app),
+            pages.render_mail(&PasswordChanged { reset_href: href(), facts: Facts { asked_from: None, ..facts() } }, lang, &app),
+            pages.render_mail(&AccountExists { sign_in_href: href(), facts: facts() }, lang, &app),
+            pages.render_mail(&EmailChanged { new_email: "new@acme.test".to_owned(), facts: facts() }, lang, &app),
+        ]
+        .into_iter()
+        .collect();
+        mails.expect("every mail is written")
+    }
+
+    #[test]
+    fn no_subject_holds_a_code_or_a_line_break() {
+        for mail in Lang::ALL.into_iter().flat_map(every_mail) {
+            assert!(!mail.subject.chars().any(|c| c.is_ascii_digit() || c.is_control()), "{}", mail.subject);
+            assert!(mail.subject.contains("Expenses & Co"), "{}", mail.subject);
+        }
+    }
+
+    #[test]
+    fn both_parts_say_the_same_words() {
+        for lang in Lang::ALL {
+            for (index, mail) in every_mail(lang).into_iter().enumerate() {
+                let html = mail.html.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").replace("<strong>", "").replace("</strong>", "");
+                let same_words = mail.text.split("\n\n").map(str::trim).filter(|part| !part.contains('\n') && !part.starts_with("--"));
+                for part in same_words {
+                    assert!(html.contains(part), "{part:?} is missing from the HTML of {}", mail.subject);
+                }
+                match index {
+                    0..=2 => assert!(mail.text.contains("482 913") && html.contains("482 913"), "{}", mail.text),
+                    3..=5 => assert!(mail.text.contains(&format!("\n{HREF}\n")) && html.contains(&format!("href=\"{HREF}\"")), "{}", mail.text),
+                    _ => assert!(mail.text.contains("new@acme.test") && html.contains("new@acme.test"), "{}", mail.text),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mails_load_nothing_and_escape_what_came_from_outside() {
+        for mail in every_mail(Lang::En) {
+            for forbidden in ["<img", "<script", "url(", "src=", "@import", "<on>"] {
+                assert!(!mail.html.contains(forbidden), "{} has {forbidden}", mail.subject);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_and_links_are_not_in_the_debug_form() {
+        let mail = SignInCode { code: "482913".to_owned(), minutes: 10, facts: facts() };
+        let reset = ResetPassword { href: HREF.to_owned(), minutes: 10, facts: facts() };
+        let printed = format!("{mail:?} {:?} {reset:?} {:?} {:?}", mail.letter(), reset.letter(), every_mail(Lang::En));
+        assert!(!printed.contains("482") && !printed.contains("token="), "{printed}");
+    }
+}

@@ -1,0 +1,11 @@
+//! What every feature may use.
+
+pub mod actor;
+pub mod config;
+pub mod cx;
+pub mod events;
+pub mod jobs;
+pub mod mail;
+pub mod metrics;
+pub mod rate_limit;
+pub mod sweep;

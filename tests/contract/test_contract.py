@@ -1,0 +1,57 @@
+"""The upstream OpenAPI document against ours, and against everything the suites sent and received."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recording import RECORD
+from running_server import BINARY, REPOSITORY
+
+# A newer copy beside the repository, or one that is named, goes before the copy kept here.
+COPIES = (Path(os.environ.get("GATEWRIGHT_SHARED") or REPOSITORY.parent / "shared"), Path(__file__).parent / "upstream")
+REQUIRED = Path(__file__).parent / "operations.txt"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    document = tmp_path_factory.mktemp("openapi") / "openapi.json"
+    printed = subprocess.run([str(BINARY), "openapi"], capture_output=True, text=True, timeout=30, check=False)
+    assert printed.returncode == 0, printed.stderr
+    document.write_text(printed.stdout)
+    return document
+
+
+def check(*arguments: str) -> str:
+    script = next(copy / "tools" / "contract_check.py" for copy in COPIES if (copy / "tools" / "contract_check.py").exists())
+    ended = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=300, check=False)
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output[-6000:]
+    return output
+
+
+def test_every_required_operation_is_served(served: Path) -> None:
+    required = [line for line in REQUIRED.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(required) == 31
+    check("coverage", "--served", str(served), "--require", str(REQUIRED))
+
+
+def test_no_shape_differs_from_upstream(served: Path) -> None:
+    check("shapes", "--served", str(served), "--strict")
+
+
+@pytest.mark.after_all
+def test_everything_recorded_is_valid_and_every_operation_was_exercised(served: Path, tmp_path: Path) -> None:
+    assert RECORD, "GATEWRIGHT_RECORD names no file; run the suites with tests/run.py"
+    check("record-check", "--jsonl", RECORD, "--served", str(served), "--require", str(REQUIRED), "--quiet")
+
+
+@pytest.mark.after_all
+def test_what_the_browser_recorded_is_valid(served: Path) -> None:
+    recordings = Path(os.environ.get("GATEWRIGHT_HAR", ""))
+    assert recordings.name and list(recordings.glob("*.har")), "the browser suite left no recordings; run the suites with tests/run.py"
+    check("record-check", "--har-dir", str(recordings), "--served", str(served), "--quiet")
