@@ -184,7 +184,7 @@ def check_health() -> dict[str, str]:
 @app.get("/expenses")
 def list_expenses(person: Person, database: Database) -> list[Expense]:
     rows = database.execute("SELECT id, description, cents, created_at FROM expenses WHERE user_id = ? ORDER BY id DESC", [person.user_id])
-    return [Expense(id=id, description=what, amount=Decimal(cents) / 100, created_at=at) for id, what, cents, at in rows]
+    return [Expense(id=id, description=what, amount=Decimal(cents).scaleb(-2), created_at=at) for id, what, cents, at in rows]
 
 
 @app.post("/expenses", status_code=201)
@@ -195,7 +195,7 @@ def add_expense(expense: NewExpense, person: Person, database: Database) -> Expe
         "INSERT INTO expenses (user_id, description, cents, created_at) VALUES (?, ?, ?, ?) RETURNING id",
         [person.user_id, expense.description, cents, now.isoformat()],
     ).fetchone()
-    return Expense(id=row[0], description=expense.description, amount=Decimal(cents) / 100, created_at=now)
+    return Expense(id=row[0], description=expense.description, amount=Decimal(cents).scaleb(-2), created_at=now)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ def test_row_73_a_body_that_never_ends_is_cut_off(server: Server) -> None:
         assert sent < 32 << 20, "64 MB were read"
 
 
-@pytest.mark.parametrize("size", [100_000, 10_000_000])
+@pytest.mark.parametrize("size", [1_000_000, 10_000_000])
 def test_row_73_huge_headers_are_refused(server: Server, http: httpx.Client, size: int) -> None:
     try:
         answer = http.get(f"{server.url}/health", headers={"x-big": "a" * size})

@@ -42,12 +42,11 @@ def check_rotation(server: Server, data: Path, http: httpx.Client) -> None:
         with open_client() as own:
             token = sign_in_by_api(server, own, create_account(server, "rotation"))
             while not stop.is_set():
-                keys = cached[0]
                 token = authenticate(server, own, "refresh_token", refresh_token=token["refresh_token"]).json()
                 kid = jwt.get_unverified_header(token["access_token"])["kid"]
                 seen[kid] = seen.get(kid, 0) + 1
                 try:
-                    jwt.decode(token["access_token"], keys[kid], algorithms=["RS256"])  # type: ignore[arg-type]
+                    jwt.decode(token["access_token"], cached[0][kid], algorithms=["RS256"])  # type: ignore[arg-type]
                 except (KeyError, jwt.InvalidTokenError) as error:
                     failures.append(f"{kid}: {error!r}")
 

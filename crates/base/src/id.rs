@@ -1,5 +1,6 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Rng, Timestamp};
 
@@ -43,6 +44,22 @@ pub fn mint_ulid(now: Timestamp, rng: &dyn Rng) -> String {
     let random = u128::from_le_bytes(rng.array());
     let millis = u64::try_from(now.millis()).unwrap_or(0);
     ulid::Ulid::from_parts(millis, random).to_string()
+}
+
+/// ULIDs in strict order, for rows that are read in the order they were written: two in one millisecond, or after the clock
+/// stepped back, still ascend.
+#[derive(Debug, Default)]
+pub struct UlidSequence(Mutex<u128>);
+
+impl UlidSequence {
+    pub fn next(&self, now: Timestamp, rng: &dyn Rng) -> String {
+        let millis = u64::try_from(now.millis()).unwrap_or(0);
+        let fresh = u128::from(ulid::Ulid::from_parts(millis, u128::from_le_bytes(rng.array())));
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = |id: u128| id >> 80;
+        *last = if time(fresh) > time(*last) { fresh } else { last.saturating_add(1) };
+        ulid::Ulid::from(*last).to_string()
+    }
 }
 
 /// Whether `text` has the shape `<prefix>_<26 Crockford characters>`.
@@ -111,6 +128,13 @@ mod tests {
         let late = Id::<User>::mint(Timestamp::from_millis(2_000), &rng);
         assert!(is_id("user", early.as_str()), "{early}");
         assert!(early < late);
+    }
+
+    #[test]
+    fn a_sequence_ascends_within_a_millisecond_and_over_a_step_back() {
+        let (rng, sequence) = (SeededRng::new(5), UlidSequence::default());
+        let ids: Vec<String> = [5, 5, 5, 4, 6].into_iter().map(|ms| sequence.next(Timestamp::from_millis(ms), &rng)).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     }
 
     #[test]

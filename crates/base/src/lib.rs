@@ -10,7 +10,7 @@ mod secret;
 mod time;
 
 pub use chance::{Rng, SeededRng};
-pub use id::{Id, Kind, is_id, mint_ulid};
+pub use id::{Id, Kind, UlidSequence, is_id, mint_ulid};
 pub use page::{Order, Page, PageQuery, PageQueryError, Scan};
 pub use secret::Secret;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,9 +1,11 @@
-/// The candidate that `word` was probably meant to be: within a third of its letters.
+/// The candidate that `word` was probably meant to be: a slip or two away, a quarter of a long word, or its beginning.
 pub fn find<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
+        .filter(|(distance, candidate)| {
+            *distance <= (candidate.len().max(word.len()) / 4).clamp(1, 3) || (word.len() >= 4 && candidate.starts_with(word))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

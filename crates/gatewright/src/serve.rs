@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use gatewright_server::{Config, Cx, Listeners, operator};
+use gatewright_server::{Cx, Listeners, operator};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,7 +22,7 @@ pub fn run(args: &ServeArgs, log: Option<&str>) -> Result<ExitCode, Failure> {
     let master_key = configuration::load_master_key(&config)?;
     if args.check {
         // Some keys are only read when the server is put together.
-        openapi::throwaway(config)?;
+        openapi::try_out(config, |_| ())?;
         println!("the configuration can be served");
         return Ok(ExitCode::SUCCESS);
     }
@@ -96,9 +96,4 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             std::process::exit(130);
         });
     })
-}
-
-/// Whether `config` listens where only this machine can reach it.
-pub fn is_private(config: &Config) -> bool {
-    config.listen.ip().is_loopback()
 }

@@ -50,7 +50,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     answer = { ok: (await calls[name](...given)) ?? null };
   } catch (error) {
-    answer = { error: error.constructor.name, status: error.status ?? null, code: error.code ?? null, message: String(error.message) };
+    answer = { error: error.constructor.name, status: error.status ?? null, code: error.code ?? error.rawData?.code ?? null, message: String(error.message) };
   }
   process.stdout.write(JSON.stringify(answer) + '\n');
 }

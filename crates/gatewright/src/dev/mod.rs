@@ -65,13 +65,18 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
         key_publish_seconds: args.key_publish_seconds,
     };
     let [first, second] = ENVIRONMENTS;
-    let ((first, new), (second, _)) = tokio::try_join!(prepare(&app.cx, first, &kept, &overrides), prepare(&app.cx, second, &kept, &overrides))?;
-    if let Some(seed) = seed.or_else(|| new.then(Seed::demo)) {
-        let environment = operator::load_environment(&app.cx, &first.name).await?;
-        let users = seed.plant(&app.cx, &environment.id).await?;
-        kept.users.retain(|user| !users.iter().any(|fresh| fresh.email == user.email));
-        kept.users.extend(users);
-    }
+    // Signing keys and password hashes keep every core busy for a moment: side by side.
+    let planted = async {
+        let (first, new) = prepare(&app.cx, first, &kept, &overrides).await?;
+        let users = match seed.or_else(|| new.then(Seed::demo)) {
+            None => Vec::new(),
+            Some(seed) => seed.plant(&app.cx, &operator::load_environment(&app.cx, &first.name).await?.id).await?,
+        };
+        Ok::<_, Failure>((first, users))
+    };
+    let ((first, users), (second, _)) = tokio::try_join!(planted, prepare(&app.cx, second, &kept, &overrides))?;
+    kept.users.retain(|user| !users.iter().any(|fresh| fresh.email == user.email));
+    kept.users.extend(users);
     if kept.cookie_password.is_empty() {
         // A Fernet key: 32 bytes of base64url with padding. Node's sealing takes any text of that length.
         let rng: &dyn Rng = &SystemRng;
@@ -83,6 +88,7 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     let environment = &kept.environments[0];
     let variables = welcome::variables(&kept.url, port, &environment.api_key, &environment.client_id, &kept.cookie_password);
     folder.write_environment_file(&variables)?;
+    let cx = app.cx.clone();
     let app = dev::show(app, front_page(&kept, folder));
     let metrics = match metrics {
         None => None,
@@ -93,6 +99,7 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     let server = tokio::spawn(gatewright_server::serve(app, listeners, async { drop(stopped.await) }));
 
     announce(args, &kept, &variables, folder, started)?;
+    tokio::spawn(publish_next_keys(cx));
     let ended = watch(args, &variables, &mut signals).await;
     drop(stop);
     let finished = tokio::select! {
@@ -150,7 +157,7 @@ async fn prepare(cx: &Cx, name: &str, kept: &Kept, overrides: &Overrides) -> Res
     let known = operator::list_environments(cx).await?.into_iter().find(|environment| environment.name == name);
     let Some(environment) = known else {
         let settings = overridden(&Settings::default(), overrides, &Overrides::default());
-        let created = operator::create_environment(cx, name, settings, true).await?;
+        let created = operator::create_dev_environment(cx, name, settings).await?;
         let (api_key, client_id) = (created.api_key.reveal().clone(), created.client_id.to_string());
         return Ok((KeptEnvironment { name: name.to_owned(), api_key, client_id }, true));
     };
@@ -159,6 +166,16 @@ async fn prepare(cx: &Cx, name: &str, kept: &Kept, overrides: &Overrides) -> Res
         operator::update_settings(cx, &environment, settings).await?;
     }
     Ok((KeptEnvironment { name: name.to_owned(), api_key: usable_key(cx, &environment, kept).await?, client_id: first_client(cx, &environment).await? }, false))
+}
+
+/// The waiting keys are made when the server is ready: nobody needs them within the first second.
+async fn publish_next_keys(cx: Cx) {
+    let environments = operator::list_environments(&cx).await.unwrap_or_default();
+    for environment in environments {
+        if let Err(error) = operator::publish_next_key(&cx, &environment.id).await {
+            tracing::debug!(%error, "the next signing key was not published");
+        }
+    }
 }
 
 /// The key of the last start, unless it was lost or revoked.

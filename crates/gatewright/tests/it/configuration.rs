@@ -33,7 +33,7 @@ fn every_mistake_in_the_configuration_is_one_line_of_key_problem_and_remedy() {
         (without("smtp_url"), "mail.smtp_url", "is not set", "smtps://"),
         (without("public_url"), "public_url", "is not an origin", "https://auth.example.com"),
         (GOOD.replace("https://auth", "http://auth"), "public_url", "http is only for loopback", "https"),
-        (GOOD.replace("example.com\"\nmaster", "example.com/login\"\nmaster"), "public_url", "not a bare origin", "no path"),
+        (GOOD.replace("example.com\"\nmaster", "example.com/login\"\nmaster"), "public_url", "not a bare origin", "host and port only"),
         (GOOD.replace("abab", "ab"), "master_key", "hex digits", "gatewright master-key new"),
         (GOOD.replace("smtps://", "mail+"), "mail.smtp_url", "is not an SMTP URL", "smtps://"),
         (format!("{GOOD}from = \"nobody\""), "mail.from", "is not a mailbox", "Name <"),

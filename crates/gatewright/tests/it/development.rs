@@ -1,9 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::running::{Server, free_port, gatewright, request, run};
+use crate::running::{PATIENCE, Server, free_port, gatewright, request, run};
 
 #[test]
 fn dev_is_ready_with_everything_a_first_sign_in_needs() {
@@ -49,6 +49,12 @@ fn a_second_start_on_the_same_data_keeps_every_key() {
     let data = folder.path().join("data");
     let first = Server::dev(["--data".as_ref(), data.as_os_str()], &[]);
     let key_set = format!("/sso/jwks/{}", first.fact("client_id"));
+    // The waiting key follows a moment after readiness.
+    let until = Instant::now() + PATIENCE;
+    while first.ask(&key_set).json()["keys"].as_array().unwrap().len() < 2 {
+        assert!(Instant::now() < until, "no waiting key is published");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let (facts, keys) = (first.facts.clone(), first.ask(&key_set).json());
     assert!(first.stop().success());
 

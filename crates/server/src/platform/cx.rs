@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use gatewright_base::{Clock, Id, Kind, Rng, Timestamp};
+use gatewright_base::{Clock, Id, Kind, Rng, Timestamp, UlidSequence};
 use gatewright_db::Db;
 use gatewright_jose::{MasterKey, SigningKey};
 
@@ -42,6 +42,7 @@ struct Inner {
     db: Db,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    event_ids: Arc<UlidSequence>,
     master_key: MasterKey,
     metrics: Metrics,
     hashing: Arc<tokio::sync::Semaphore>,
@@ -70,6 +71,7 @@ impl Cx {
             db: parts.db,
             clock: parts.clock,
             rng: parts.rng,
+            event_ids: Arc::default(),
             master_key: parts.master_key,
             metrics: Metrics::default(),
             hashing,
@@ -135,7 +137,7 @@ impl Cx {
 
     /// The writer of events for one request: who, when, and the ids' chance.
     pub fn scribe(&self, actor: Actor) -> Scribe {
-        Scribe { actor, now: self.now(), rng: self.0.rng.clone() }
+        Scribe { actor, now: self.now(), rng: self.0.rng.clone(), ids: self.0.event_ids.clone() }
     }
 
     /// An absolute URL below the configured origin. The only way a link is made: never from a request header.

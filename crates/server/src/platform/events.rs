@@ -1,6 +1,8 @@
 //! The event of a change, written in the transaction of the change (`design 4.3`): both or neither.
 
-use gatewright_base::{Id, Kind, Rng, Timestamp};
+use std::sync::Arc;
+
+use gatewright_base::{Id, Kind, Rng, Timestamp, UlidSequence};
 use gatewright_db::{DbError, Tx, params};
 use serde_json::Value;
 
@@ -31,7 +33,8 @@ impl Event {
 pub struct Scribe {
     pub actor: Actor,
     pub now: Timestamp,
-    pub rng: std::sync::Arc<dyn Rng>,
+    pub rng: Arc<dyn Rng>,
+    pub(super) ids: Arc<UlidSequence>,
 }
 
 impl std::fmt::Debug for Scribe {
@@ -43,7 +46,8 @@ impl std::fmt::Debug for Scribe {
 impl Scribe {
     /// Writes `event` beside the rows it tells of.
     pub fn record(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, event: &Event) -> Result<(), DbError> {
-        let id = Id::<EventKind>::mint(self.now, &*self.rng);
+        // In order, so that readers of events meet those of one change as they happened.
+        let id = Id::<EventKind>::from_text(format!("{}_{}", EventKind::PREFIX, self.ids.next(self.now, &*self.rng)));
         let actor = serde_json::to_string(&self.actor).unwrap_or_default();
         tx.execute(INSERT, params![environment, &id, event.name, event.data.to_string(), actor, self.now])?;
         Ok(())

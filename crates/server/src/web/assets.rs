@@ -80,7 +80,10 @@ mod tests {
 
     #[test]
     fn only_the_exact_hashed_path_is_served() {
-        assert!(find_asset(find_href("copy.js").expect("embedded")).is_some_and(|asset| asset.immutable && asset.content_type.starts_with("text/javascript")));
+        assert!(
+            find_asset(find_href("copy.js").expect("embedded"))
+                .is_some_and(|asset| asset.immutable && asset.content_type.starts_with("text/javascript"))
+        );
         assert!(find_asset(FAVICON_PATH).is_some_and(|asset| !asset.immutable));
         for path in ["/assets/gate.css", "/assets/gate.0000000000.css", "/assets/../Cargo.toml", "gate.css", ""] {
             assert_eq!(find_asset(path), None, "{path}");

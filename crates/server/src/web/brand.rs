@@ -148,8 +148,7 @@ struct Ground {
     soft_chroma: f64,
 }
 
-const LIGHT: Ground =
-    Ground { surface: WHITE, page: Rgb(0xF3, 0xF6, 0xF4), toward: -0.01, soft_lightness: 0.95, soft_chroma: 0.03 };
+const LIGHT: Ground = Ground { surface: WHITE, page: Rgb(0xF3, 0xF6, 0xF4), toward: -0.01, soft_lightness: 0.95, soft_chroma: 0.03 };
 const DARK: Ground =
     Ground { surface: Rgb(0x16, 0x1F, 0x1D), page: Rgb(0x0C, 0x12, 0x11), toward: 0.01, soft_lightness: 0.29, soft_chroma: 0.045 };
 
@@ -166,7 +165,9 @@ fn shades(color: Rgb, ground: &Ground) -> Shades {
     let accent_soft = Oklch { lightness: ground.soft_lightness, chroma: base.chroma.min(ground.soft_chroma), ..base }.to_rgb();
     Shades {
         accent,
-        accent_edge: moved_until(accent, ground.toward, |edge| [ground.surface, ground.page].iter().all(|on| contrast(edge, *on) >= CONTROL)),
+        accent_edge: moved_until(accent, ground.toward, |edge| {
+            [ground.surface, ground.page].iter().all(|on| contrast(edge, *on) >= CONTROL)
+        }),
         accent_hover: base.lighter(hover).to_rgb(),
         on_accent,
         accent_soft,

@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn no_key_stands_twice_in_a_file() {
         for json in [include_str!("catalogue/en.json"), include_str!("catalogue/de.json")] {
-            let lines = json.lines().filter_map(|line| line.trim().strip_prefix('"')).map(|line| line.split('"').next().unwrap_or_default());
+            let lines =
+                json.lines().filter_map(|line| line.trim().strip_prefix('"')).map(|line| line.split('"').next().unwrap_or_default());
             let mut seen = BTreeSet::new();
             for key in lines {
                 assert!(seen.insert(key), "{key} stands twice");

@@ -210,10 +210,32 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::unprocessable("Text must not contain U+0000."));
     }
     let text = if text.is_empty() || text == b"null" { b"{}" } else { text };
+    // serde skips unknown fields however deep they nest; nothing we take nests deeper than this.
+    if nests_deeper_than(text, 64) {
+        return Err(ApiError::message(StatusCode::BAD_REQUEST, "The request body nests too deeply."));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| refuse(&error))?;
     deserializer.end().map_err(|_| ApiError::message(StatusCode::BAD_REQUEST, "The request body is not valid JSON."))?;
     Ok(value)
+}
+
+fn nests_deeper_than(json: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limit {
+            return true;
+        }
+    }
+    false
 }
 
 fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, ApiError> {

@@ -159,12 +159,16 @@ impl Pages {
         let subject = catalogue::write(lang, letter.subject, Form::Plain, |name| (name == "app").then(|| app.name.clone()))
             .map_err(|error| RenderError::of(letter.subject, Error::new(ErrorKind::InvalidOperation, error.to_string())))?;
         let page = MailContext { lang, app: AppContext::of(app), light: &app.palette.light, dark: &app.palette.dark };
-        let context = merge_maps([minijinja::context! { view => Value::from(Serde(&letter)) }, words(lang, &app.name), Value::from(Serde(page))]);
+        let context =
+            merge_maps([minijinja::context! { view => Value::from(Serde(&letter)) }, words(lang, &app.name), Value::from(Serde(page))]);
         Ok(RenderedMail { subject, text: self.write("mail/letter.txt", context.clone())?, html: self.write("mail/letter.html", context)? })
     }
 
     fn write(&self, template: &str, context: Value) -> Result<String, RenderError> {
-        self.environment.get_template(template).and_then(|compiled| compiled.render(context)).map_err(|source| RenderError::of(template, source))
+        self.environment
+            .get_template(template)
+            .and_then(|compiled| compiled.render(context))
+            .map_err(|source| RenderError::of(template, source))
     }
 }
 
@@ -245,7 +249,8 @@ fn words(lang: Lang, app: &str) -> Value {
                 Ok(value) if !value.is_none() && !value.is_undefined() => Some(value.to_string()),
                 _ => (name == "app").then(|| app.clone()),
             };
-            let text = catalogue::write(lang, key, form, argument).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+            let text =
+                catalogue::write(lang, key, form, argument).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
             Ok(if form == Form::Html { Value::from_safe_string(text) } else { Value::from(text) })
         }
     };
@@ -337,8 +342,10 @@ const ICONS: &[(&str, &str)] = &[
 ];
 
 fn draw_icon(name: &str) -> Result<Value, Error> {
-    let (_, drawing) =
-        ICONS.iter().find(|(known, _)| *known == name).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("no icon {name:?}")))?;
+    let (_, drawing) = ICONS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("no icon {name:?}")))?;
     Ok(Value::from_safe_string(format!(r#"<svg class="icon" viewBox="0 0 20 20" aria-hidden="true">{drawing}</svg>"#)))
 }
 
@@ -377,7 +384,9 @@ mod tests {
             path: "/".to_owned(),
             theme: None,
         };
-        for source in ["{{ view.missing }}", "{% if view.missing %}{% endif %}", "{{ t('no.such') }}", "{{ icon('none') }}", "{{ asset('none') }}"] {
+        for source in
+            ["{{ view.missing }}", "{% if view.missing %}{% endif %}", "{{ t('no.such') }}", "{{ icon('none') }}", "{{ asset('none') }}"]
+        {
             let pages = Pages::new(&[Box::leak(Box::new([("hole.html", source)]))]).expect("parses");
             assert!(pages.render(&Empty {}, &frame).is_err(), "{source}");
         }

@@ -35,8 +35,9 @@ impl Drop for Folder {
     }
 }
 
+/// The released binary, or the one GATEWRIGHT_BIN names.
 pub fn binary(root: &Path) -> PathBuf {
-    crate::suite::target_folder(root).join("release/gatewright")
+    std::env::var_os("GATEWRIGHT_BIN").map_or_else(|| crate::suite::target_folder(root).join("release/gatewright"), PathBuf::from)
 }
 
 /// A command on core 0, or on every core when `cores` says so.

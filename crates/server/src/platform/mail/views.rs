@@ -6,7 +6,8 @@ use gatewright_base::Timestamp;
 use serde::Serialize;
 
 /// The letter layouts.
-pub const TEMPLATES: &[(&str, &str)] = &[("mail/letter.html", include_str!("templates/letter.html")), ("mail/letter.txt", include_str!("templates/letter.txt"))];
+pub const TEMPLATES: &[(&str, &str)] =
+    &[("mail/letter.html", include_str!("templates/letter.html")), ("mail/letter.txt", include_str!("templates/letter.txt"))];
 
 /// A mail that can be written in any language of the catalogue.
 pub trait MailView {
@@ -87,7 +88,13 @@ impl MailView for SignInCode {
         Letter {
             minutes: Some(self.minutes),
             code: Some(&self.code),
-            ..Letter::new("mail.sign_in_code.subject", "mail.sign_in_code.heading", "mail.sign_in_code.text", "mail.sign_in_code.notice", &self.facts)
+            ..Letter::new(
+                "mail.sign_in_code.subject",
+                "mail.sign_in_code.heading",
+                "mail.sign_in_code.text",
+                "mail.sign_in_code.notice",
+                &self.facts,
+            )
         }
     }
 }
@@ -104,7 +111,13 @@ impl MailView for VerifyEmail {
         Letter {
             minutes: Some(self.minutes),
             code: Some(&self.code),
-            ..Letter::new("mail.verify_email.subject", "mail.verify_email.heading", "mail.verify_email.text", "mail.verify_email.notice", &self.facts)
+            ..Letter::new(
+                "mail.verify_email.subject",
+                "mail.verify_email.heading",
+                "mail.verify_email.text",
+                "mail.verify_email.notice",
+                &self.facts,
+            )
         }
     }
 }
@@ -210,7 +223,13 @@ impl MailView for EmailChanged {
     fn letter(&self) -> Letter<'_> {
         Letter {
             other_email: Some(&self.new_email),
-            ..Letter::new("mail.email_changed.subject", "mail.email_changed.heading", "mail.email_changed.text", "mail.email_changed.notice", &self.facts)
+            ..Letter::new(
+                "mail.email_changed.subject",
+                "mail.email_changed.heading",
+                "mail.email_changed.text",
+                "mail.email_changed.notice",
+                &self.facts,
+            )
         }
     }
 }
@@ -276,14 +295,22 @@ mod tests {
     fn both_parts_say_the_same_words() {
         for lang in Lang::ALL {
             for (index, mail) in every_mail(lang).into_iter().enumerate() {
-                let html = mail.html.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").replace("<strong>", "").replace("</strong>", "");
+                let html = mail
+                    .html
+                    .replace("&amp;", "&")
+                    .replace("&lt;", "<")
+                    .replace("&gt;", ">")
+                    .replace("<strong>", "")
+                    .replace("</strong>", "");
                 let same_words = mail.text.split("\n\n").map(str::trim).filter(|part| !part.contains('\n') && !part.starts_with("--"));
                 for part in same_words {
                     assert!(html.contains(part), "{part:?} is missing from the HTML of {}", mail.subject);
                 }
                 match index {
                     0..=2 => assert!(mail.text.contains("482 913") && html.contains("482 913"), "{}", mail.text),
-                    3..=5 => assert!(mail.text.contains(&format!("\n{HREF}\n")) && html.contains(&format!("href=\"{HREF}\"")), "{}", mail.text),
+                    3..=5 => {
+                        assert!(mail.text.contains(&format!("\n{HREF}\n")) && html.contains(&format!("href=\"{HREF}\"")), "{}", mail.text)
+                    }
                     _ => assert!(mail.text.contains("new@acme.test") && html.contains("new@acme.test"), "{}", mail.text),
                 }
             }

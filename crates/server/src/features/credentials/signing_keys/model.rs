@@ -70,12 +70,28 @@ impl std::fmt::Debug for NewKey {
 impl NewKey {
     pub(super) fn mint(environment: &EnvironmentId, master: &MasterKey, now: Timestamp, rng: &dyn Rng) -> Result<Self, JoseError> {
         let kid = Id::<SigningKeyKind>::mint(now, rng).into_string();
-        let key = SigningKey::generate(Algorithm::RS256, kid.clone())?;
+        let key = generate(kid.clone())?;
         // The certificate only carries the key (SDK models require x5c); nobody checks its dates.
         let public = key.public_jwk(now.minus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(20 * 365 * 86_400)), "Gatewright")?;
         let private_sealed = master.seal(PURPOSE, &context(environment, &kid), key.to_pkcs8().reveal(), rng);
         Ok(Self { kid, private_sealed, public, created_at: now })
     }
+}
+
+#[cfg(not(any(test, feature = "testkit")))]
+fn generate(kid: String) -> Result<SigningKey, JoseError> {
+    SigningKey::generate(Algorithm::RS256, kid)
+}
+
+/// Tests make hundreds of environments: eight RSA keys, made once, take turns, so that no two live keys of one test are the same.
+#[cfg(any(test, feature = "testkit"))]
+fn generate(kid: String) -> Result<SigningKey, JoseError> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static MADE: [std::sync::OnceLock<gatewright_base::Secret<Vec<u8>>>; 8] = [const { std::sync::OnceLock::new() }; 8];
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let slot = &MADE[TURN.fetch_add(1, Ordering::Relaxed) % MADE.len()];
+    let der = slot.get_or_init(|| SigningKey::generate(Algorithm::RS256, "test".to_owned()).map(|key| key.to_pkcs8()).unwrap_or_else(|_| Vec::new().into()));
+    SigningKey::from_pkcs8(Algorithm::RS256, kid, der.reveal())
 }
 
 pub(super) fn context(environment: &EnvironmentId, kid: &str) -> String {

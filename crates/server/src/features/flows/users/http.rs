@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::model::{
-    GivenPassword, MetadataBody, PasswordFields, PasswordProblem, check_metadata_names, decide_password, first_metadata, is_locale, not_null,
-    nullable, parse_name,
+    GivenPassword, MetadataBody, PasswordFields, PasswordProblem, check_metadata_names, decide_password, first_metadata, is_locale,
+    not_null, nullable, parse_name,
 };
 use super::writes::{self, Refusal, Update};
 use crate::features::credentials::passwords::{self, HashType, SaltPosition};
@@ -61,7 +61,11 @@ struct CreateUser {
 #[utoipa::path(post, path = "/user_management/users", operation_id = "create_user", tag = "user-management.users",
     request_body = CreateUser,
     responses((status = 201, body = UserView), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody)))]
-async fn create(State(cx): State<Cx>, caller: Caller, Json(body): Json<CreateUser>) -> Result<(StatusCode, axum::Json<UserView>), ApiError> {
+async fn create(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Json(body): Json<CreateUser>,
+) -> Result<(StatusCode, axum::Json<UserView>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
     let metadata = first_metadata(body.metadata.map(|body| body.0));
     check_metadata_names(metadata.keys()).and_then(|()| check_metadata(&metadata)).map_err(|error| refuse_metadata(&error))?;
@@ -88,8 +92,7 @@ async fn create(State(cx): State<Cx>, caller: Caller, Json(body): Json<CreateUse
     let scribe = caller.scribe(&cx);
     let user = User::new(UserId::mint(scribe.now, cx.rng()), email, new, scribe.now);
     let view = UserView::from(&user);
-    let outcome =
-        cx.db().write(move |tx| writes::create(tx, &caller.environment, &user, hash.as_deref(), &scribe)).await;
+    let outcome = cx.db().write(move |tx| writes::create(tx, &caller.environment, &user, hash.as_deref(), &scribe)).await;
     match outcome {
         Ok(()) => Ok((StatusCode::CREATED, axum::Json(view))),
         Err(Refusal::EmailTaken) => {
@@ -138,7 +141,11 @@ async fn find(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>) -> R
 #[utoipa::path(get, path = "/user_management/users/external_id/{external_id}", operation_id = "get_user_by_external_id",
     tag = "user-management.users", params(("external_id" = String, Path)),
     responses((status = 200, body = UserView), (status = 404, body = ErrorBody)))]
-async fn find_by_external_id(State(cx): State<Cx>, caller: Caller, Path(external_id): Path<String>) -> Result<axum::Json<UserView>, ApiError> {
+async fn find_by_external_id(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Path(external_id): Path<String>,
+) -> Result<axum::Json<UserView>, ApiError> {
     let given = external_id.clone();
     let user = cx.db().read(move |tx| users::store::find_by_external_id(tx, &caller.environment, &given)).await?;
     let user = user.ok_or_else(|| ApiError::not_found("User", &external_id))?;
@@ -338,9 +345,7 @@ fn refuse(refusal: Refusal, id: &str) -> ApiError {
 fn refuse_password(problem: PasswordProblem) -> ApiError {
     let refuse = ApiError::bad_request;
     match problem {
-        PasswordProblem::PasswordAndHash => {
-            refuse("password_and_password_hash_provided", "Give a password or a password hash, not both.")
-        }
+        PasswordProblem::PasswordAndHash => refuse("password_and_password_hash_provided", "Give a password or a password hash, not both."),
         PasswordProblem::PasswordAndHashType => {
             refuse("password_and_password_hash_type_provided", "A password hash type goes with a password hash, not with a password.")
         }

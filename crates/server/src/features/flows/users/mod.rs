@@ -3,9 +3,9 @@
 
 mod http;
 mod model;
-mod writes;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use crate::features::Feature;
 

@@ -135,7 +135,12 @@ mod tests {
 
     const BCRYPT: &str = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 
-    fn decide(password: bool, hash: Option<&str>, kind: Option<HashType>, position: Option<SaltPosition>) -> Result<&'static str, PasswordProblem> {
+    fn decide(
+        password: bool,
+        hash: Option<&str>,
+        kind: Option<HashType>,
+        position: Option<SaltPosition>,
+    ) -> Result<&'static str, PasswordProblem> {
         decide_password(PasswordFields {
             password: password.then(|| Secret::new("secret".to_owned())),
             password_hash: hash.map(|hash| Secret::new(hash.to_owned())),
@@ -178,7 +183,9 @@ mod tests {
         for text in ["en", "en-US", "zh-Hant-TW", "sr-Latn-RS", "es-419", "gsw", "de-CH-1996", "en-US-u-ca-gregory"] {
             assert!(is_locale(text), "{text}");
         }
-        for text in ["", "e", "en_US", "en-", "-en", "en--US", "12", "en US", "en-Ünicode", "en-toolongsubtag", &"en-".repeat(13), "../../etc"] {
+        for text in
+            ["", "e", "en_US", "en-", "-en", "en--US", "12", "en US", "en-Ünicode", "en-toolongsubtag", &"en-".repeat(13), "../../etc"]
+        {
             assert!(!is_locale(text), "{text}");
         }
     }

@@ -33,7 +33,13 @@ impl From<DbError> for Refusal {
 }
 
 /// Inserts the user, with `password_hash` as its password.
-pub fn create(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &User, password_hash: Option<&str>, scribe: &Scribe) -> Result<(), Refusal> {
+pub fn create(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &User,
+    password_hash: Option<&str>,
+    scribe: &Scribe,
+) -> Result<(), Refusal> {
     if !users::store::insert(tx, environment, user)? {
         return Err(Refusal::EmailTaken);
     }

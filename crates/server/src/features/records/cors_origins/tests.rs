@@ -21,11 +21,17 @@ async fn allowed(app: &TestApp, origin: &str, dev: bool) -> (bool, bool, bool) {
 
 both_engines!(origins_are_listed_once_in_the_form_browsers_send, |app| async {
     let made = app.api(Method::POST, PATH, json!({"origin": "https://App.Example.com:443"})).await;
-    assert_eq!((made.status, made.body["origin"].as_str(), made.body["object"].as_str()), (201, Some("https://app.example.com"), Some("cors_origin")));
+    assert_eq!(
+        (made.status, made.body["origin"].as_str(), made.body["object"].as_str()),
+        (201, Some("https://app.example.com"), Some("cors_origin"))
+    );
     assert!(gatewright_base::is_id("cors_origin", made.body["id"].as_str().unwrap()));
     for spelling in ["https://app.example.com", "HTTPS://APP.EXAMPLE.COM"] {
         let again = app.api(Method::POST, PATH, json!({ "origin": spelling })).await;
-        assert_eq!((again.status, again.code(), again.body["message"].as_str()), (409, "duplicate_cors_origin", Some("CORS origin already exists.")));
+        assert_eq!(
+            (again.status, again.code(), again.body["message"].as_str()),
+            (409, "duplicate_cors_origin", Some("CORS origin already exists."))
+        );
     }
     assert_eq!(app.api(Method::GET, PATH, Value::Null).await.body["data"], json!([made.body]));
     assert_eq!(app.api_as(&app.other, Method::GET, PATH, Value::Null).await.body["data"], json!([]));
@@ -39,7 +45,11 @@ both_engines!(origins_are_listed_once_in_the_form_browsers_send, |app| async {
 both_engines!(what_is_no_origin_is_refused_in_the_operations_own_shape, |app| async {
     for origin in ["*", "null", "https://*.example.com", "https://app.example.com/", "http://app.example.com", "app.example.com", ""] {
         let answer = app.api(Method::POST, PATH, json!({ "origin": origin })).await;
-        assert_eq!((answer.status, answer.code(), answer.body["message"].as_str()), (422, "invalid_request_parameters", Some("Validation failed.")), "{origin}");
+        assert_eq!(
+            (answer.status, answer.code(), answer.body["message"].as_str()),
+            (422, "invalid_request_parameters", Some("Validation failed.")),
+            "{origin}"
+        );
         let error = &answer.body["errors"][0];
         assert_eq!((&error["property"], &error["field"]), (&json!("origin"), &json!("origin")));
         assert_eq!(error["constraints"].as_object().unwrap().len(), 1);

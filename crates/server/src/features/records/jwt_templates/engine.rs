@@ -535,16 +535,26 @@ mod tests {
             (r#"{"n": "{{ user.first_name || 'Someone' }} {{ user.last_name || 'Unknown' }}"}"#, json!({"n": "Ada Unknown"})),
             (r#"{"n": " {{ user.first_name }} {{ user.last_name }} "}"#, json!({"n": "Ada"})),
             (r#"{"gone": {{ user.last_name }}, "also": null, "kept": "{{ user.last_name }}"}"#, json!({"kept": ""})),
-            (r#"{"in": {"null": {{ user.last_name }}, "list": [{{ user.id }}, 1, true, null]}}"#, json!({"in": {"null": null, "list": ["user_01", 1, true, null]}})),
-            (r#"{"m": {{ user.metadata }}, "p": "{{ user.metadata.plan }}", "x": "{{user.metadata.none||'free'}}"}"#,
-                json!({"m": {"plan": "gold", "quote": "say \"hi\" {{ user.id }}"}, "p": "gold", "x": "free"})),
+            (
+                r#"{"in": {"null": {{ user.last_name }}, "list": [{{ user.id }}, 1, true, null]}}"#,
+                json!({"in": {"null": null, "list": ["user_01", 1, true, null]}}),
+            ),
+            (
+                r#"{"m": {{ user.metadata }}, "p": "{{ user.metadata.plan }}", "x": "{{user.metadata.none||'free'}}"}"#,
+                json!({"m": {"plan": "gold", "quote": "say \"hi\" {{ user.id }}"}, "p": "gold", "x": "free"}),
+            ),
             (r#"{"q": "<{{ user.metadata.quote }}>"}"#, json!({"q": "<say \"hi\" {{ user.id }}>"})),
-            (r#"{"o": {{ organization.id }}, "t": "{{ organization.metadata.tier || 'bronze' }}", "d": "{{ organization.domains.0.domain }}"}"#,
-                json!({"t": "bronze", "d": ""})),
+            (
+                r#"{"o": {{ organization.id }}, "t": "{{ organization.metadata.tier || 'bronze' }}", "d": "{{ organization.domains.0.domain }}"}"#,
+                json!({"t": "bronze", "d": ""}),
+            ),
             (r#"{"c": {{ user.last_name || user.name || user.first_name || 'x' }}}"#, json!({"c": "Ada"})),
             (r#"{"i": {{ user.identities }}, "g": {{ user.identities.GoogleOAuth }}}"#, json!({"i": {}})),
             (r#"{"e\u0073c": "tab\t{ {} } \u00e4 \"q\""}"#, json!({"esc": "tab\t{ {} } ä \"q\""})),
-            (r#"{"aud": "api", "sid": "mine", "nested": {"sub": "free here"}}"#, json!({"aud": "api", "sid": "mine", "nested": {"sub": "free here"}})),
+            (
+                r#"{"aud": "api", "sid": "mine", "nested": {"sub": "free here"}}"#,
+                json!({"aud": "api", "sid": "mine", "nested": {"sub": "free here"}}),
+            ),
             (r#"{"n": -1.5e3}"#, json!({"n": -1500.0})),
         ] {
             assert_eq!(rendered(template), claims, "{template}");

@@ -38,11 +38,16 @@ struct UpdateJwtTemplate {
 #[utoipa::path(put, path = "/user_management/jwt_template", operation_id = "update_jwt_template", tag = "user-management.jwt-template",
     request_body = UpdateJwtTemplate,
     responses((status = 200, body = JwtTemplateView), (status = 422, body = ErrorBody)))]
-async fn update(State(cx): State<Cx>, caller: Caller, Json(body): Json<UpdateJwtTemplate>) -> Result<axum::Json<JwtTemplateView>, ApiError> {
+async fn update(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Json(body): Json<UpdateJwtTemplate>,
+) -> Result<axum::Json<JwtTemplateView>, ApiError> {
     if let Err(error) = Template::parse(&body.content) {
         let code = error.problem.code();
-        return Err(ApiError::unprocessable(format!("JWT template refused: {error}."))
-            .with("errors", json!([{"field": "content", "code": code}])));
+        return Err(
+            ApiError::unprocessable(format!("JWT template refused: {error}.")).with("errors", json!([{"field": "content", "code": code}]))
+        );
     }
     let (scribe, environment) = (caller.scribe(&cx), caller.environment);
     let row = cx

@@ -77,7 +77,13 @@ pub fn list(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId) ->
 }
 
 /// Makes the registered `id` the default instead of the present one. `false` if there is none such or it has a wildcard.
-pub fn mark_default(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, id: &RedirectUriId, scribe: &Scribe) -> Result<bool, DbError> {
+pub fn mark_default(
+    tx: &mut Tx<'_>,
+    kind: RedirectKind,
+    environment: &EnvironmentId,
+    id: &RedirectUriId,
+    scribe: &Scribe,
+) -> Result<bool, DbError> {
     let Some(row) = store::find(tx, kind, environment, id)?.filter(|row| row.may_be_default()) else { return Ok(false) };
     store::mark_no_default(tx, kind, environment, scribe.now)?;
     if !store::mark_default(tx, kind, environment, id, scribe.now)? {
@@ -118,7 +124,13 @@ pub enum DeleteRefusal {
     Default,
 }
 
-fn find_allowed_in(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, given: &str, dev: bool) -> Result<Option<String>, DbError> {
+fn find_allowed_in(
+    tx: &mut Tx<'_>,
+    kind: RedirectKind,
+    environment: &EnvironmentId,
+    given: &str,
+    dev: bool,
+) -> Result<Option<String>, DbError> {
     // What cannot be registered cannot be allowed, and need not reach the database.
     if model::check_exact(given).is_err() {
         return Ok(None);
@@ -129,7 +141,14 @@ fn find_allowed_in(tx: &mut Tx<'_>, kind: RedirectKind, environment: &Environmen
     Ok(allowed.then(|| given.to_owned()))
 }
 
-fn record(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, what: &str, row: &RedirectUri, scribe: &Scribe) -> Result<(), DbError> {
+fn record(
+    tx: &mut Tx<'_>,
+    kind: RedirectKind,
+    environment: &EnvironmentId,
+    what: &str,
+    row: &RedirectUri,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
     let name = match (kind, what) {
         (RedirectKind::SignIn, "created") => "redirect_uri.created",
         (RedirectKind::SignIn, "updated") => "redirect_uri.updated",

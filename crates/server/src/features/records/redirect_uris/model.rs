@@ -569,14 +569,25 @@ mod tests {
         }
         let with_query = "https://app.example.com/callback?tenant=1";
         assert!(matches(with_query, with_query));
-        for given in ["https://app.example.com/callback", "https://app.example.com/callback?tenant=1&x=2", "https://app.example.com/callback?tenant=2"] {
+        for given in [
+            "https://app.example.com/callback",
+            "https://app.example.com/callback?tenant=1&x=2",
+            "https://app.example.com/callback?tenant=2",
+        ] {
             assert!(!matches(with_query, given), "{given:?}");
         }
     }
 
     #[test]
     fn row_02_a_scheme_not_registered_is_refused() {
-        for given in ["javascript:alert(1)", "data:text/html,x", "com.evil.app:/cb", "file:///etc/passwd", "com.example.app:/cb/", "com.example.app://cb"] {
+        for given in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "com.evil.app:/cb",
+            "file:///etc/passwd",
+            "com.example.app:/cb/",
+            "com.example.app://cb",
+        ] {
             assert!(!matches("com.example.app:/cb", given), "{given}");
         }
         assert!(matches("com.example.app:/cb", "com.example.app:/cb"));
@@ -662,7 +673,14 @@ mod tests {
         for uri in ["http://localhost:3000/cb", "https://localhost/cb", "http://127.0.0.1", "http://[::1]:1/x?y=z"] {
             assert!(is_loopback(uri), "{uri}");
         }
-        for uri in ["http://localhost.evil.com/", "http://127.0.0.1.evil.com/", "http://localhost@evil.com/", "http://localhost:*/", "http://0.0.0.0/", "com.example:/localhost"] {
+        for uri in [
+            "http://localhost.evil.com/",
+            "http://127.0.0.1.evil.com/",
+            "http://localhost@evil.com/",
+            "http://localhost:*/",
+            "http://0.0.0.0/",
+            "com.example:/localhost",
+        ] {
             assert!(!is_loopback(uri), "{uri}");
         }
     }

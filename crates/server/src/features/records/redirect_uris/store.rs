@@ -14,7 +14,12 @@ pub fn insert(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, 
 }
 
 /// `None` when there is none such, or it is the default.
-pub fn delete(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, id: &RedirectUriId) -> Result<Option<RedirectUri>, DbError> {
+pub fn delete(
+    tx: &mut Tx<'_>,
+    kind: RedirectKind,
+    environment: &EnvironmentId,
+    id: &RedirectUriId,
+) -> Result<Option<RedirectUri>, DbError> {
     let sql = match kind {
         RedirectKind::SignIn => DELETE,
         RedirectKind::SignOut => DELETE_SIGN_OUT,
@@ -47,7 +52,13 @@ pub fn mark_no_default(tx: &mut Tx<'_>, kind: RedirectKind, environment: &Enviro
 }
 
 /// Only after [`mark_no_default`] in the same transaction: the tables allow one default.
-pub fn mark_default(tx: &mut Tx<'_>, kind: RedirectKind, environment: &EnvironmentId, id: &RedirectUriId, now: Timestamp) -> Result<bool, DbError> {
+pub fn mark_default(
+    tx: &mut Tx<'_>,
+    kind: RedirectKind,
+    environment: &EnvironmentId,
+    id: &RedirectUriId,
+    now: Timestamp,
+) -> Result<bool, DbError> {
     let sql = match kind {
         RedirectKind::SignIn => MARK_DEFAULT,
         RedirectKind::SignOut => MARK_DEFAULT_SIGN_OUT,
@@ -127,7 +138,8 @@ pub const MARK_NO_DEFAULT: &str = "UPDATE redirect_uris SET is_default = 0, upda
 pub const MARK_NO_DEFAULT_SIGN_OUT: &str =
     "UPDATE sign_out_redirects SET is_default = 0, updated_at = $2 WHERE environment_id = $1 AND is_default = 1";
 pub const MARK_DEFAULT: &str = "UPDATE redirect_uris SET is_default = 1, updated_at = $3 WHERE environment_id = $1 AND id = $2";
-pub const MARK_DEFAULT_SIGN_OUT: &str = "UPDATE sign_out_redirects SET is_default = 1, updated_at = $3 WHERE environment_id = $1 AND id = $2";
+pub const MARK_DEFAULT_SIGN_OUT: &str =
+    "UPDATE sign_out_redirects SET is_default = 1, updated_at = $3 WHERE environment_id = $1 AND id = $2";
 pub const IS_REGISTERED: &str = "SELECT 1 FROM redirect_uris WHERE environment_id = $1 AND uri = $2";
 pub const IS_REGISTERED_SIGN_OUT: &str = "SELECT 1 FROM sign_out_redirects WHERE environment_id = $1 AND uri = $2";
 pub const LIST_PATTERNS: &str = "SELECT uri FROM redirect_uris WHERE environment_id = $1 \

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use gatewright_base::Timestamp;
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::web::pages::{Templates, View, percent_encode};
 
@@ -200,16 +200,24 @@ pub enum Problem {
     /// No application has this client id.
     UnknownClient,
     /// The redirect URI is not one of the application's: never sent there.
-    RedirectUriNotAllowed { redirect_uri: String },
+    RedirectUriNotAllowed {
+        redirect_uri: String,
+    },
     /// A parameter is missing or wrong and there is no safe place to send the answer to.
-    RequestNotComplete { parameter: String },
+    RequestNotComplete {
+        parameter: String,
+    },
     /// The authorization request is older than it may be, or already answered.
     RequestExpired,
     /// The authorization request was started in another browser.
     WrongBrowser,
     /// The reset link is too old or used.
-    LinkExpired { minutes: u32 },
-    TooManyTries { minutes: u32 },
+    LinkExpired {
+        minutes: u32,
+    },
+    TooManyTries {
+        minutes: u32,
+    },
     /// Our fault: a 5xx.
     Broken,
     NotFound,
@@ -264,9 +272,13 @@ pub enum FormError {
     /// `/sign-in/password`: field empty.
     PasswordMissing,
     /// New password: fewer than `minimum` characters.
-    PasswordTooShort { minimum: usize },
+    PasswordTooShort {
+        minimum: usize,
+    },
     /// New password: more than `maximum` characters.
-    PasswordTooLong { maximum: usize },
+    PasswordTooLong {
+        maximum: usize,
+    },
     /// New password: on the list of the most used ones.
     PasswordTooCommon,
     /// New password: the person's own address or name.
@@ -278,17 +290,18 @@ pub enum FormError {
     CodeExpired,
     CodeUsed,
     /// This address or place tried too often.
-    TooManyTries { minutes: u32 },
+    TooManyTries {
+        minutes: u32,
+    },
     /// `/device`: field empty.
     UserCodeMissing,
     /// `/device`: no such code, or it is too old.
     UserCodeUnknown,
     /// A name is longer than `maximum` characters; `field` is `first_name` or `last_name`.
-    NameTooLong { field: &'static str, maximum: usize },
-    /// The mail could not be handed on; nothing was lost.
-    MailNotSent,
-    /// The form lay open too long, or its token is not this browser's.
-    FormExpired,
+    NameTooLong {
+        field: &'static str,
+        maximum: usize,
+    },
 }
 
 impl FormError {
@@ -305,7 +318,7 @@ impl FormError {
             Self::CodeMissing | Self::CodeWrong | Self::CodeExpired | Self::CodeUsed => Some("code"),
             Self::UserCodeMissing | Self::UserCodeUnknown => Some("user_code"),
             Self::NameTooLong { field, .. } => Some(field),
-            Self::TooManyTries { .. } | Self::MailNotSent | Self::FormExpired => None,
+            Self::TooManyTries { .. } => None,
         }
     }
 
@@ -327,7 +340,7 @@ impl FormError {
             Self::UserCodeMissing => "error.user_code_missing",
             Self::UserCodeUnknown => "error.user_code_unknown.field",
             Self::NameTooLong { .. } => "error.name_too_long",
-            Self::TooManyTries { .. } | Self::MailNotSent | Self::FormExpired => return None,
+            Self::TooManyTries { .. } => return None,
         })
     }
 
@@ -340,8 +353,6 @@ impl FormError {
             Self::CodeUsed => ("error.code_used.title", "error.code_used.text"),
             Self::TooManyTries { .. } => ("error.too_many_tries.title", "error.too_many_tries.text"),
             Self::UserCodeUnknown => ("error.user_code_unknown.title", "error.user_code_unknown.text"),
-            Self::MailNotSent => ("error.mail_not_sent.title", "error.mail_not_sent.text"),
-            Self::FormExpired => ("error.form_expired.title", "error.form_expired.text"),
             _ => return None,
         })
     }
@@ -461,7 +472,11 @@ mod tests {
     fn frame(lang: Lang) -> Frame {
         Frame {
             lang,
-            app: Arc::new(AppFrame { name: "Expenses".to_owned(), privacy_url: Some("https://expenses.test/privacy".to_owned()), ..AppFrame::default() }),
+            app: Arc::new(AppFrame {
+                name: "Expenses".to_owned(),
+                privacy_url: Some("https://expenses.test/privacy".to_owned()),
+                ..AppFrame::default()
+            }),
             brand_href: None,
             csrf: "csrf-token".to_owned(),
             authorization_request: "request-id".to_owned(),
@@ -488,8 +503,6 @@ mod tests {
             FormError::UserCodeMissing,
             FormError::UserCodeUnknown,
             FormError::NameTooLong { field: "first_name", maximum: 80 },
-            FormError::MailNotSent,
-            FormError::FormExpired,
         ]
     }
 
@@ -524,7 +537,10 @@ mod tests {
             let name = format!("{errors:?}");
             add(&format!("sign_in {name}"), pages.render(&SignIn { email: text(), sign_up_allowed: true, errors: errors.clone() }, &frame));
             add(&format!("password {name}"), pages.render(&Password { email: text(), code_allowed: true, errors: errors.clone() }, &frame));
-            add(&format!("code {name}"), pages.render(&Code { email: text(), minutes: 10, sent_again: true, errors: errors.clone() }, &frame));
+            add(
+                &format!("code {name}"),
+                pages.render(&Code { email: text(), minutes: 10, sent_again: true, errors: errors.clone() }, &frame),
+            );
             let sign_up = SignUp { first_name: text(), last_name: text(), email: text(), password_minimum: 10, errors: errors.clone() };
             add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
             let verify = VerifyEmail { email: text(), minutes: 1, sent_again: true, errors: errors.clone() };
@@ -540,7 +556,8 @@ mod tests {
         add("device allowed", pages.render(&DeviceDone { client_name: text(), allowed: true }, &frame));
         add("device denied", pages.render(&DeviceDone { client_name: text(), allowed: false }, &frame));
         add("signed_out", pages.render(&SignedOut { sign_in_href: Some(text()) }, &frame));
-        let labels = [ActionLabel::BackToSignIn, ActionLabel::BackToApp, ActionLabel::SendNewLink, ActionLabel::StartAgain, ActionLabel::TryAgain];
+        let labels =
+            [ActionLabel::BackToSignIn, ActionLabel::BackToApp, ActionLabel::SendNewLink, ActionLabel::StartAgain, ActionLabel::TryAgain];
         for (problem, label) in every_problem().into_iter().zip(labels.into_iter().cycle()) {
             let page = ErrorPage {
                 problem,

@@ -8,7 +8,7 @@ pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewPerson, Operato
 
 use gatewright_base::{Rng, Secret};
 use gatewright_db::{DbError, Tx};
-use gatewright_jose::{api_key, hash_secret};
+use gatewright_jose::{Algorithm, api_key, hash_secret};
 
 pub use crate::features::records::environments::{Environment, Settings};
 pub use crate::platform::cx::{ClientId, EnvironmentId};
@@ -16,7 +16,7 @@ pub use crate::platform::cx::{ClientId, EnvironmentId};
 pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
 
 use crate::features::credentials::passwords;
-use crate::features::credentials::signing_keys::{self, RotateError};
+use crate::features::credentials::signing_keys::{self, KeyState, RotateError};
 use crate::features::records::environments::store::{self, NewKey};
 use crate::features::records::redirect_uris::{self, DeleteRefusal};
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserView};
@@ -29,14 +29,50 @@ const MASTER_KEY_META: &str = "master_key_fingerprint";
 
 /// An environment with a client, an API key and two signing keys, all or nothing. The API key is shown this once.
 pub async fn create_environment(cx: &Cx, name: &str, settings: Settings, dev_key: bool) -> Result<Created, OperatorError> {
+    let id = EnvironmentId::mint(cx.now(), cx.rng());
+    let (active, next) = tokio::try_join!(mint_signing_key(cx, &id), mint_signing_key(cx, &id))?;
+    insert_environment(cx, id, name, settings, dev_key, active, Some(next)).await
+}
+
+/// As [`create_environment`], with a dev key and without the waiting signing key, which takes as long to make as all the rest.
+/// [`publish_next_key`] must follow.
+pub async fn create_dev_environment(cx: &Cx, name: &str, settings: Settings) -> Result<Created, OperatorError> {
+    let id = EnvironmentId::mint(cx.now(), cx.rng());
+    let active = mint_signing_key(cx, &id).await?;
+    insert_environment(cx, id, name, settings, true, active, None).await
+}
+
+/// Makes and publishes the waiting signing key if there is none.
+pub async fn publish_next_key(cx: &Cx, environment: &EnvironmentId) -> Result<(), OperatorError> {
+    let is_there = |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::store::find_next(tx, id, Algorithm::RS256)?.is_some());
+    let id = environment.clone();
+    if cx.db().read(move |tx| is_there(tx, &id)).await? {
+        return Ok(());
+    }
+    let (id, key) = (environment.clone(), mint_signing_key(cx, environment).await?);
+    let inserted = cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::store::insert(tx, &id, &key, KeyState::Next) });
+    match inserted.await {
+        // Another rotation published one meanwhile.
+        Err(error) if error.is_unique("signing_keys_one_next") => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+async fn insert_environment(
+    cx: &Cx,
+    id: EnvironmentId,
+    name: &str,
+    settings: Settings,
+    dev_key: bool,
+    active: signing_keys::NewKey,
+    next: Option<signing_keys::NewKey>,
+) -> Result<Created, OperatorError> {
     model::check_name(name)?;
     model::check_settings(&settings)?;
     let now = cx.now();
-    let environment = Environment { id: EnvironmentId::mint(now, cx.rng()), name: name.to_owned(), settings, created_at: now };
+    let environment = Environment { id, name: name.to_owned(), settings, created_at: now };
     let client_id = ClientId::mint(now, cx.rng());
     let key = MintedKey::new(cx, dev_key);
-    let (active, next) = tokio::try_join!(mint_signing_key(cx, &environment.id), mint_signing_key(cx, &environment.id))?;
-
     let created = Created { environment: environment.clone(), client_id: client_id.clone(), api_key: key.secret.clone() };
     let inserted = cx
         .db()
@@ -47,7 +83,10 @@ pub async fn create_environment(cx: &Cx, name: &str, settings: Settings, dev_key
             store::insert(tx, &environment)?;
             store::insert_client(tx, &environment.id, &client_id, &environment.name, now)?;
             key.insert(tx, &environment.id, "first key", now)?;
-            signing_keys::insert_first(tx, &environment.id, &active, &next)?;
+            match &next {
+                Some(next) => signing_keys::insert_first(tx, &environment.id, &active, next)?,
+                None => signing_keys::store::insert(tx, &environment.id, &active, KeyState::Active)?,
+            }
             Ok(())
         })
         .await;
