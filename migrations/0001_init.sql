@@ -175,7 +175,6 @@ CREATE TABLE password_resets (
   email          TEXT NOT NULL,
   token_hash     TEXT NOT NULL UNIQUE,
   token_sealed   BYTEA NOT NULL,
-  client_id      TEXT,
   expires_at     BIGINT NOT NULL,
   used_at        BIGINT,
   created_at     BIGINT NOT NULL
@@ -215,7 +214,6 @@ CREATE TABLE authorization_requests (
   email                 TEXT,
   magic_auth_id         TEXT,
   pending_sealed        BYTEA,
-  email_verification_id TEXT,
   completed_at          BIGINT,
   expires_at            BIGINT NOT NULL,
   created_at            BIGINT NOT NULL
@@ -336,3 +334,15 @@ CREATE TABLE rate_limits (
   window_start BIGINT NOT NULL
 );
 CREATE INDEX rate_limits_by_window ON rate_limits (window_start);
+
+-- Answers kept for the retries of one request.
+CREATE TABLE idempotency_keys (
+  environment_id TEXT NOT NULL,
+  key_hash       TEXT NOT NULL,
+  request_hash   TEXT NOT NULL,
+  status         BIGINT,
+  body_sealed    BYTEA,
+  created_at     BIGINT NOT NULL,
+  PRIMARY KEY (environment_id, key_hash)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);

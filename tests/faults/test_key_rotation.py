@@ -52,12 +52,14 @@ def check_rotation(server: Server, data: Path, http: httpx.Client) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         users = [pool.submit(use, n) for n in range(4)]
-        for _ in range(ROTATIONS):
-            cached[0] = fetch_keys(http, server)
-            rotated = server.rotate_keys(data)
-            assert rotated.returncode == 0, rotated.stderr
-            time.sleep(1.2)
-        stop.set()
+        try:
+            for _ in range(ROTATIONS):
+                time.sleep(1.2)
+                cached[0] = fetch_keys(http, server)
+                rotated = server.rotate_keys(data)
+                assert rotated.returncode == 0, rotated.stderr
+        finally:
+            stop.set()
         for user in users:
             user.result()
     assert not failures, failures[:5]

@@ -101,17 +101,17 @@ pub fn load_master_key(config: &Config) -> Result<MasterKey, Failure> {
     match (&config.master_key, &config.master_key_file) {
         (Some(_), Some(_)) => Err(Failure::usage("master_key: is given beside master_key_file; give one of them")),
         (None, None) => Err(Failure::usage(format!("master_key: is not set; set it or master_key_file: {remedy}"))),
-        (Some(text), None) => {
-            MasterKey::parse(text.reveal()).map_err(|_| Failure::usage(format!("master_key: is neither 64 hex digits nor base64 of 32 bytes; {remedy}")))
-        }
+        (Some(text), None) => MasterKey::parse(text.reveal())
+            .map_err(|_| Failure::usage(format!("master_key: is neither 64 hex digits nor base64 of 32 bytes; {remedy}"))),
         (None, Some(path)) => read_master_key(path),
     }
 }
 
 /// The key in a file.
 pub fn read_master_key(path: &Path) -> Result<MasterKey, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("master_key_file: {} cannot be read: {error}; give the path of the key's file", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("master_key_file: {} cannot be read: {error}; give the path of the key's file", path.display()))
+    })?;
     MasterKey::parse(&text).map_err(|_| {
         Failure::usage(format!(
             "master_key_file: {} does not hold 64 hex digits or base64 of 32 bytes; gatewright master-key new prints a key",
@@ -146,14 +146,17 @@ fn merge(mut table: Table, variables: impl Iterator<Item = (String, String)>) ->
         match key_of_variable(&name)? {
             // An empty variable is how a container file says "not set".
             Some(_) if text.is_empty() => {}
-            Some((key, kind)) => insert(&mut table, key, parse_text(kind, &text).map_err(|problem| Failure::usage(format!("{name}: {problem}")))?),
+            Some((key, kind)) => {
+                insert(&mut table, key, parse_text(kind, &text).map_err(|problem| Failure::usage(format!("{name}: {problem}")))?)
+            }
             None => ignored.push(name),
         }
     }
     let given = KEYS.iter().filter_map(|(key, kind)| find(&table, key).map(|value| (*key, shown(key, *kind, value)))).collect();
     let config = serde_path_to_error::deserialize::<_, Config>(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
-        let remedy = if key.ends_with("listen") { "give an address and a port, such as 0.0.0.0:4700" } else { "see the configuration guide" };
+        let remedy =
+            if key.ends_with("listen") { "give an address and a port, such as 0.0.0.0:4700" } else { "see the configuration guide" };
         Failure::usage(format!("{key}: {}; {remedy}", error.inner().message()))
     })?;
     Ok(Loaded { config, given, ignored })
@@ -171,7 +174,9 @@ fn check_keys(table: &Table) -> Result<(), Failure> {
                 }
             }
             _ if is_section => {
-                return Err(Failure::usage(format!("{name}: is a section, not a value; write [{name}] on a line of its own and its keys below")));
+                return Err(Failure::usage(format!(
+                    "{name}: is a section, not a value; write [{name}] on a line of its own and its keys below"
+                )));
             }
             value => check_value(name, value)?,
         }
@@ -321,7 +326,12 @@ mod tests {
     #[test]
     fn variables_stand_over_the_file() {
         let table = parse_file("public_url = \"https://a.example\"\n[limits]\nenabled = true\nconnections = 5").unwrap();
-        let variables = [("GATEWRIGHT_LIMITS_ENABLED", "false"), ("GATEWRIGHT_DATABASE__URL", "postgres://u:secret@h/d"), ("GATEWRIGHT_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"), ("OTHER", "x")];
+        let variables = [
+            ("GATEWRIGHT_LIMITS_ENABLED", "false"),
+            ("GATEWRIGHT_DATABASE__URL", "postgres://u:secret@h/d"),
+            ("GATEWRIGHT_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"),
+            ("OTHER", "x"),
+        ];
         let loaded = merge(table, variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))).unwrap();
         let config = &loaded.config;
         assert_eq!((config.public_url.as_str(), config.limits.enabled, config.limits.connections), ("https://a.example", false, 5));
@@ -347,7 +357,12 @@ mod tests {
         ] {
             assert_eq!(from_file(text).map(drop), Err(expected.to_owned()), "{text}");
         }
-        for (text, start) in [("a = ", "line 1 is not TOML: "), ("public_url = \"a\"\n[limits\n", "line 2 is not TOML: "), ("listen = \"4700\"", "listen: "), ("[brand]\nradius = 300", "brand.radius: ")] {
+        for (text, start) in [
+            ("a = ", "line 1 is not TOML: "),
+            ("public_url = \"a\"\n[limits\n", "line 2 is not TOML: "),
+            ("listen = \"4700\"", "listen: "),
+            ("[brand]\nradius = 300", "brand.radius: "),
+        ] {
             let error = from_file(text).unwrap_err();
             assert!(error.starts_with(start) && error.contains("; ") && !error.contains('\n'), "{error}");
         }
@@ -367,7 +382,8 @@ mod tests {
 
     #[test]
     fn variables_that_only_share_the_prefix_are_left_alone() {
-        let kubernetes = [("GATEWRIGHT_PORT", "tcp://10.0.0.1:4700"), ("GATEWRIGHT_SERVICE_HOST", "10.0.0.1"), ("GATEWRIGHT_PORT_4700_TCP", "x")];
+        let kubernetes =
+            [("GATEWRIGHT_PORT", "tcp://10.0.0.1:4700"), ("GATEWRIGHT_SERVICE_HOST", "10.0.0.1"), ("GATEWRIGHT_PORT_4700_TCP", "x")];
         from_variables(&kubernetes).unwrap();
         assert_eq!(from_variables(&[("GATEWRIGHT_MASCOT", "owl")]).unwrap().ignored, ["GATEWRIGHT_MASCOT"]);
         from_variables(&[("GATEWRIGHT_METRICS_LISTEN", "")]).unwrap();
@@ -387,7 +403,8 @@ mod tests {
     #[test]
     fn a_master_key_is_given_once_and_well_formed() {
         let with = |key: Option<&str>, file: Option<&str>| {
-            let config = Config { master_key: key.map(|key| key.to_owned().into()), master_key_file: file.map(Into::into), ..Config::default() };
+            let config =
+                Config { master_key: key.map(|key| key.to_owned().into()), master_key_file: file.map(Into::into), ..Config::default() };
             load_master_key(&config).map(drop).map_err(|failure| failure.message().to_owned())
         };
         assert!(with(Some(&"ab".repeat(32)), None).is_ok());

@@ -1,6 +1,7 @@
 //! How commands reach a server's data: by its configuration, or by the data folder of `gatewright dev`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewright_base::SystemClock;
 use gatewright_db::{Db, DbConfig};
@@ -15,7 +16,11 @@ use crate::failure::Failure;
 /// Opens the database of `config`.
 pub fn open(config: &Config) -> Result<Db, Failure> {
     let given = DbConfig { url: config.database.url.clone(), connections: config.database.connections, schema: None };
-    Db::open(&given).map_err(|error| Failure::new(format!("database.url: {error}; give sqlite:PATH or postgres://user:password@host/database, and check that it is reachable")))
+    Db::open(&given).map_err(|error| {
+        Failure::new(format!(
+            "database.url: {error}; give sqlite:PATH or postgres://user:password@host/database, and check that it is reachable"
+        ))
+    })
 }
 
 /// Refuses a database that this version's tables are not in yet.
@@ -53,7 +58,7 @@ pub fn with_cx<T>(target: &Target, work: impl AsyncFnOnce(&Cx) -> Result<T, Fail
     let (config, master_key) = settle(target)?;
     let db = open(&config)?;
     check_migrated(&db)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let app = assemble(config, db.clone(), master_key)?;
         operator::check_master_key(&app.cx).await?;
         let done = work(&app.cx).await;
@@ -62,9 +67,13 @@ pub fn with_cx<T>(target: &Target, work: impl AsyncFnOnce(&Cx) -> Result<T, Fail
     })
 }
 
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs `work` to its end on as many threads as there are cores. What it left behind does not hold the process.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("threads cannot be started: {error}; raise the process limits")))
+        .map_err(|error| Failure::new(format!("threads cannot be started: {error}; raise the process limits")))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }

@@ -86,7 +86,7 @@ fn check_all(target: &Target, tell: &mut dyn FnMut(Finding)) -> Result<(), Failu
     let Some(db) = check_database(&config, tell) else { return Ok(()) };
     let Some(master_key) = master_key else { return Ok(()) };
     let dev = config.dev;
-    database::runtime()?.block_on(async {
+    database::block_on(async {
         match database::assemble(config, db.clone(), master_key) {
             Err(failure) => tell(Finding::bad("configuration", failure.message())),
             Ok(app) => match check_data(&app.cx, dev, tell).await {
@@ -95,8 +95,8 @@ fn check_all(target: &Target, tell: &mut dyn FnMut(Finding)) -> Result<(), Failu
             },
         }
         db.close();
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 fn check_configuration(target: &Target, tell: &mut dyn FnMut(Finding)) -> Option<(Config, Option<MasterKey>)> {
@@ -121,7 +121,9 @@ fn check_configuration(target: &Target, tell: &mut dyn FnMut(Finding)) -> Option
         }
     };
     match config.check() {
-        Ok(()) => tell(Finding::ok("configuration", format!("can be served at {}; keys not listed have their defaults", config.public_url))),
+        Ok(()) => {
+            tell(Finding::ok("configuration", format!("can be served at {}; keys not listed have their defaults", config.public_url)))
+        }
         Err(error) => tell(Finding::bad("configuration", error.to_string())),
     }
     if !config.dev && config.is_https() && !config.listen.ip().is_loopback() && config.trusted_proxies.is_empty() {
@@ -166,11 +168,14 @@ fn check_mail(config: &Config) -> Finding {
         return Finding::bad("mail", "mail.smtp_url has no host; write smtps://user:password@host:465");
     };
     if config.mail.from.contains("@localhost") {
-        return Finding::warn("mail", format!("mail.from is {:?}, which other servers refuse; give an address of your domain", config.mail.from));
+        return Finding::warn(
+            "mail",
+            format!("mail.from is {:?}, which other servers refuse; give an address of your domain", config.mail.from),
+        );
     }
-    let reached = (host.as_str(), port).to_socket_addrs().is_ok_and(|mut addresses| {
-        addresses.any(|address| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
-    });
+    let reached = (host.as_str(), port)
+        .to_socket_addrs()
+        .is_ok_and(|mut addresses| addresses.any(|address| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok()));
     match reached {
         true => Finding::ok("mail", format!("{host}:{port} answers")),
         false => Finding::warn("mail", format!("{host}:{port} does not answer; check mail.smtp_url and the network")),
@@ -253,18 +258,27 @@ async fn check_environment(cx: &Cx, environment: &Environment, dev: bool, tell: 
     let keys = operator::list_signing_keys(cx, &environment.id).await?;
     let newest = keys.iter().map(|key| key.created_at).max();
     if newest.is_some_and(|made| made > now.plus(Duration::from_secs(300))) {
-        tell(Finding::bad("clock", format!("is behind: the newest key of {name} was made {}; set the clock of this machine", newest.unwrap_or(now))));
+        tell(Finding::bad(
+            "clock",
+            format!("is behind: the newest key of {name} was made {}; set the clock of this machine", newest.unwrap_or(now)),
+        ));
     }
     let of = |state: &str| keys.iter().filter(|key| key.state == state).map(|key| key.created_at).max();
     match (of("active"), of("next")) {
         (None, _) => tell(Finding::bad(name, format!("no signing key is active; run gatewright keys rotate --environment {name}"))),
         (Some(active), None) => tell(Finding::warn(
             name,
-            format!("signs with a key made {} ago and has none waiting; run gatewright keys rotate --environment {name} to publish one", age(now, active)),
+            format!(
+                "signs with a key made {} ago and has none waiting; run gatewright keys rotate --environment {name} to publish one",
+                age(now, active)
+            ),
         )),
         (Some(active), Some(next)) => {
             let retiring = keys.iter().filter(|key| key.state == "retiring").count();
-            tell(Finding::ok(name, format!("signs with a key made {} ago, next one made {} ago, {retiring} retiring", age(now, active), age(now, next))));
+            tell(Finding::ok(
+                name,
+                format!("signs with a key made {} ago, next one made {} ago, {retiring} retiring", age(now, active), age(now, next)),
+            ));
         }
     }
     let live = operator::list_api_keys(cx, &environment.id).await?.iter().filter(|key| key.revoked_at.is_none()).count();
@@ -274,7 +288,12 @@ async fn check_environment(cx: &Cx, environment: &Environment, dev: bool, tell: 
     });
     let redirects = operator::list_redirects(cx, RedirectKind::SignIn, &environment.id).await?.len();
     if redirects == 0 && !dev {
-        tell(Finding::warn(name, format!("no sign-in can return: no redirect URI is registered; run gatewright environments redirect-uris add URI --environment {name}")));
+        tell(Finding::warn(
+            name,
+            format!(
+                "no sign-in can return: no redirect URI is registered; run gatewright environments redirect-uris add URI --environment {name}"
+            ),
+        ));
     }
     Ok(())
 }

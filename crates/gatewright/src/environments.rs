@@ -37,7 +37,9 @@ async fn create(cx: &Cx, name: &str) -> Result<(), Failure> {
     println!("environment  {} {}", created.environment.name, created.environment.id);
     println!("client_id    {}", created.client_id);
     println!("api_key      {}", created.api_key.reveal());
-    println!("The API key is shown this once. Next: gatewright environments redirect-uris add https://YOUR.APP/callback --environment {name}");
+    println!(
+        "The API key is shown this once. Next: gatewright environments redirect-uris add https://YOUR.APP/callback --environment {name}"
+    );
     Ok(())
 }
 
@@ -107,7 +109,10 @@ fn api_keys(command: ApiKeysCommand) -> Result<(), Failure> {
         }),
         ApiKeysCommand::Revoke { id, environment } => on(&environment, async |cx, found| {
             if !operator::revoke_api_key(cx, &found.id, &id).await? {
-                return Err(Failure::new(format!("{id}: no live API key of {} has this id; environments api-keys list shows them", found.name)));
+                return Err(Failure::new(format!(
+                    "{id}: no live API key of {} has this id; environments api-keys list shows them",
+                    found.name
+                )));
             }
             println!("{id} is refused from now on");
             Ok(())

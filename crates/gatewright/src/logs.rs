@@ -20,7 +20,9 @@ pub fn start(style: Style, level: Option<&str>, default: &str) -> Result<(), Fai
     let from_environment = std::env::var("GATEWRIGHT_LOG").ok().filter(|level| !level.is_empty());
     let level = level.or(from_environment.as_deref()).unwrap_or(default);
     let filter = EnvFilter::builder().parse(level).map_err(|_| {
-        Failure::usage(format!("--log: {level:?} is not a level; use error, warn, info, debug or trace, or a filter such as info,gatewright_server=debug"))
+        Failure::usage(format!(
+            "--log: {level:?} is not a level; use error, warn, info, debug or trace, or a filter such as info,gatewright_server=debug"
+        ))
     })?;
     let terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);

@@ -14,6 +14,7 @@ mod nearest;
 mod openapi;
 mod serve;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use gatewright_server::{Cx, Listeners, operator};
+use gatewright_server::{Cx, Listeners, ServeError, operator};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::{configuration, database, logs, openapi};
 
 pub fn run(args: &ServeArgs, log: Option<&str>) -> Result<ExitCode, Failure> {
@@ -31,7 +32,8 @@ pub fn run(args: &ServeArgs, log: Option<&str>) -> Result<ExitCode, Failure> {
         db.migrate()?;
     }
     database::check_migrated(&db)?;
-    database::runtime()?.block_on(async {
+    database::block_on(async {
+        let mut signals = Signals::listen(false)?;
         let (listen, metrics) = (config.listen, config.metrics_listen);
         let public_url = config.public_url.clone();
         let app = database::assemble(config, db, master_key)?;
@@ -44,12 +46,31 @@ pub fn run(args: &ServeArgs, log: Option<&str>) -> Result<ExitCode, Failure> {
                 None => None,
             },
         };
-        let stop = stop_signal()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut server = tokio::spawn(gatewright_server::serve(app, listeners, async { drop(stopped.await) }));
         tracing::info!(%listen, metrics = metrics.map(tracing::field::display), public_url, version = env!("CARGO_PKG_VERSION"), "serving");
-        gatewright_server::serve(app, listeners, stop).await.map_err(|error| Failure::new(format!("{error}; start the server again")))?;
-        tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
+        tokio::select! {
+            _ = signals.next() => tracing::info!("stopping: what has begun is finished first"),
+            ended = &mut server => return settle(ended),
+        }
+        drop(stop);
+        tokio::select! {
+            ended = server => settle(ended),
+            _ = signals.next() => {
+                tracing::warn!("told to stop twice: what has begun is cut off");
+                Ok(ExitCode::from(130))
+            }
+        }
     })
+}
+
+/// What became of the server's task.
+pub fn settle(ended: Result<Result<(), ServeError>, tokio::task::JoinError>) -> Result<ExitCode, Failure> {
+    match ended {
+        Ok(Ok(())) => Ok(ExitCode::SUCCESS),
+        Ok(Err(error)) => Err(Failure::new(format!("{error}; start the server again"))),
+        Err(broken) => Err(Failure::new(format!("the server broke: {broken}; this is a defect, report it"))),
+    }
 }
 
 /// What the tables hold must be meant for this server.
@@ -81,19 +102,4 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
 pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("signals cannot be received: {error}; start the server again"));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
-    Ok(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("stopping: finishing what runs");
-        tokio::spawn(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::warn!("told to stop twice: ending at once");
-            std::process::exit(130);
-        });
-    })
 }

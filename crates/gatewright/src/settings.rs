@@ -20,11 +20,13 @@ pub fn show(settings: &Settings) -> Vec<(String, String)> {
 pub fn change(settings: &Settings, changes: &[String]) -> Result<Settings, Failure> {
     let mut map = to_map(settings);
     for change in changes {
-        let (key, text) =
-            change.split_once('=').ok_or_else(|| Failure::usage(format!("{change}: is not KEY=VALUE; write for instance access_token_seconds=600")))?;
+        let (key, text) = change
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("{change}: is not KEY=VALUE; write for instance access_token_seconds=600")))?;
         let Some(value) = map.get_mut(key) else {
             let near = nearest::find(key, map.keys().map(String::as_str));
-            let remedy = near.map_or_else(|| "environments set without arguments lists all".to_owned(), |near| format!("did you mean {near}?"));
+            let remedy =
+                near.map_or_else(|| "environments set without arguments lists all".to_owned(), |near| format!("did you mean {near}?"));
             return Err(Failure::usage(format!("{key}: there is no such setting; {remedy}")));
         };
         *value = match text {
@@ -33,9 +35,11 @@ pub fn change(settings: &Settings, changes: &[String]) -> Result<Settings, Failu
             // A number only where one belongs: the name of a host may be digits.
             _ => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
         };
-        serde_json::from_value::<Settings>(Value::Object(map.clone())).map_err(|_| Failure::usage(format!("{key}: {text:?} does not fit; {}", fitting(settings, key))))?;
+        serde_json::from_value::<Settings>(Value::Object(map.clone()))
+            .map_err(|_| Failure::usage(format!("{key}: {text:?} does not fit; {}", fitting(settings, key))))?;
     }
-    let settings: Settings = serde_json::from_value(Value::Object(map)).map_err(|error| Failure::usage(format!("settings: {error}; this is a defect, report it")))?;
+    let settings: Settings = serde_json::from_value(Value::Object(map))
+        .map_err(|error| Failure::usage(format!("settings: {error}; this is a defect, report it")))?;
     settings.check().map_err(|(key, remedy)| Failure::usage(format!("{key}: the value is out of range; {remedy}")))?;
     Ok(settings)
 }
@@ -66,7 +70,8 @@ mod tests {
 
     #[test]
     fn settings_change_by_key_and_value() {
-        let settings = changed(&["access_token_seconds=600", "sign_up=false", "issuer=https://auth.example.com", "inactivity_seconds=3600"]).unwrap();
+        let settings =
+            changed(&["access_token_seconds=600", "sign_up=false", "issuer=https://auth.example.com", "inactivity_seconds=3600"]).unwrap();
         assert_eq!((settings.access_token_seconds, settings.sign_up, settings.inactivity_seconds), (600, false, Some(3_600)));
         assert_eq!(settings.issuer.as_deref(), Some("https://auth.example.com"));
         let back = change(&settings, &["inactivity_seconds=none".to_owned(), "issuer=none".to_owned()]).unwrap();

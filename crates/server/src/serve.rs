@@ -53,9 +53,12 @@ pub async fn serve(app: App, listeners: Listeners, stop: impl Future<Output = ()
     let jobs = platform::jobs::start(&cx, features::jobs(), &stopped);
     let bounds = Bounds { head: HEAD_TIMEOUT, finish: FINISH_WITHIN };
     let connections = cx.config().limits.connections;
-    let also = listeners.also.map(|listener| tokio::spawn(accept(listener, router.clone(), connections, bounds, Some(cx.clone()), stopped.clone())));
+    let also = listeners
+        .also
+        .map(|listener| tokio::spawn(accept(listener, router.clone(), connections, bounds, Some(cx.clone()), stopped.clone())));
     let main = tokio::spawn(accept(listeners.main, router, connections, bounds, Some(cx.clone()), stopped.clone()));
-    let metrics = listeners.metrics.map(|listener| tokio::spawn(accept(listener, metrics, METRICS_CONNECTIONS, bounds, None, stopped.clone())));
+    let metrics =
+        listeners.metrics.map(|listener| tokio::spawn(accept(listener, metrics, METRICS_CONNECTIONS, bounds, None, stopped.clone())));
 
     stop.await;
     let _ = stopping.send(true);
@@ -85,7 +88,14 @@ struct Bounds {
     finish: Duration,
 }
 
-async fn accept(listener: TcpListener, router: Router, connections: usize, bounds: Bounds, counted: Option<Cx>, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    bounds: Bounds,
+    counted: Option<Cx>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut open = JoinSet::new();
     loop {
@@ -208,7 +218,8 @@ mod tests {
     async fn read(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
         // A reset is an end too: the peer closed while we still wrote.
-        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
+        let _ =
+            tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
         String::from_utf8(bytes).unwrap()
     }
 

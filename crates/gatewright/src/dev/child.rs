@@ -34,7 +34,8 @@ impl App {
             app.process_group(0);
         }
         let child = app.spawn().map_err(|error| {
-            let remedy = if error.kind() == std::io::ErrorKind::NotFound { "check its name and your PATH" } else { "check that it can be run" };
+            let remedy =
+                if error.kind() == std::io::ErrorKind::NotFound { "check its name and your PATH" } else { "check that it can be run" };
             Failure::new(format!("{} cannot be started: {}; {remedy}", program.to_string_lossy(), crate::serve::plain(&error)))
         })?;
         Ok(Self { child, own_group })

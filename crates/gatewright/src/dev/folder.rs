@@ -85,7 +85,10 @@ impl Folder {
     /// A folder that `gatewright dev` filled before.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         if !path.join(KEPT).is_file() {
-            return Err(Failure::usage(format!("--data: {} is no data folder of gatewright dev; start gatewright dev --data there first", path.display())));
+            return Err(Failure::usage(format!(
+                "--data: {} is no data folder of gatewright dev; start gatewright dev --data there first",
+                path.display()
+            )));
         }
         Ok(Self { path: path.to_owned(), temporary: None })
     }
@@ -130,11 +133,13 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Kept::default()),
             Err(error) => return Err(refused(&path, &error)),
         };
-        serde_json::from_str(&text).map_err(|error| Failure::new(format!("{}: is damaged: {error}; remove it, and new keys are made", path.display())))
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("{}: is damaged: {error}; remove it, and new keys are made", path.display())))
     }
 
     pub fn keep(&self, kept: &Kept) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(kept).map_err(|error| Failure::new(format!("dev.json: {error}; this is a defect, report it")))?;
+        let text =
+            serde_json::to_string_pretty(kept).map_err(|error| Failure::new(format!("dev.json: {error}; this is a defect, report it")))?;
         write(&self.path.join(KEPT), &text)
     }
 
@@ -162,7 +167,11 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("--data: {} cannot be used: {}; choose a folder that you may write to", path.display(), crate::serve::plain(error)))
+    Failure::new(format!(
+        "--data: {} cannot be used: {}; choose a folder that you may write to",
+        path.display(),
+        crate::serve::plain(error)
+    ))
 }
 
 #[cfg(test)]

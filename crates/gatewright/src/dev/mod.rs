@@ -16,11 +16,11 @@ use gatewright_jose::{SystemRng, b64};
 use gatewright_server::operator::{self, Environment, Settings};
 use gatewright_server::{Config, Cx, Listeners, dev};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::cli::DevArgs;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::{configuration, database, logs};
 use child::App;
 use folder::{Folder, Kept, KeptEnvironment, Overrides};
@@ -38,13 +38,13 @@ pub fn run(args: DevArgs, log: Option<&str>, started: Instant) -> Result<ExitCod
     }
     let folder = if args.ephemeral { Folder::temporary()? } else { Folder::make(&args.data)? };
     let schema = Schema::choose(&args);
-    let ended = database::runtime()?.block_on(serve(&args, loaded.config, &folder, &schema, started));
+    let ended = database::block_on(serve(&args, loaded.config, &folder, &schema, started));
     schema.remove();
     ended
 }
 
 async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema, started: Instant) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(true)?;
     let seed = args.seed.as_deref().map(Seed::load).transpose()?;
     let (main, also) = bind(args.port).await?;
     let port = main.local_addr().map_err(|error| port_refused(args.port, &error))?.port();
@@ -90,10 +90,13 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     folder.write_environment_file(&variables)?;
     let cx = app.cx.clone();
     let app = dev::show(app, front_page(&kept, folder));
-    let metrics = match metrics {
-        None => None,
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure::new(format!("metrics_listen: {address}: {}; choose another port", crate::serve::plain(&error))))?),
-    };
+    let metrics =
+        match metrics {
+            None => None,
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                Failure::new(format!("metrics_listen: {address}: {}; choose another port", crate::serve::plain(&error)))
+            })?),
+        };
     let (stop, stopped) = oneshot::channel::<()>();
     let listeners = Listeners { main, also, metrics };
     let server = tokio::spawn(gatewright_server::serve(app, listeners, async { drop(stopped.await) }));
@@ -103,11 +106,10 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     let ended = watch(args, &variables, &mut signals).await;
     drop(stop);
     let finished = tokio::select! {
-        finished = server => finished,
+        finished = server => crate::serve::settle(finished),
         _ = signals.next() => return Ok(ExitCode::from(130)),
     };
-    finished.map_err(|error| Failure::new(format!("the server broke: {error}; this is a defect, report it")))?.map_err(|error| Failure::new(format!("{error}; start again")))?;
-    ended
+    finished.and(ended)
 }
 
 /// Runs the app, if there is one, until it or we are to end; gives the exit status.
@@ -138,14 +140,17 @@ fn settle(args: &DevArgs, given: Config, folder: &Folder, url: &str, port: u16) 
 
 fn open(config: &Config, schema: &Schema) -> Result<Db, Failure> {
     let given = DbConfig { url: config.database.url.clone(), connections: config.database.connections, schema: schema.name.clone() };
-    Db::open(&given).map_err(|error| Failure::new(format!("--database-url: {error}; give sqlite:PATH or postgres://user:password@host/database")))
+    Db::open(&given)
+        .map_err(|error| Failure::new(format!("--database-url: {error}; give sqlite:PATH or postgres://user:password@host/database")))
 }
 
 /// Makes the database one of `dev`, unless it is somebody else's.
 async fn claim(cx: &Cx) -> Result<(), Failure> {
     if !operator::is_dev_database(cx).await? {
         if !operator::list_environments(cx).await?.is_empty() {
-            return Err(Failure::new("--database-url: the database belongs to gatewright serve, and dev would open it to everyone on this machine; give another one"));
+            return Err(Failure::new(
+                "--database-url: the database belongs to gatewright serve, and dev would open it to everyone on this machine; give another one",
+            ));
         }
         operator::mark_dev_database(cx).await?;
     }
@@ -165,7 +170,14 @@ async fn prepare(cx: &Cx, name: &str, kept: &Kept, overrides: &Overrides) -> Res
     if settings != environment.settings {
         operator::update_settings(cx, &environment, settings).await?;
     }
-    Ok((KeptEnvironment { name: name.to_owned(), api_key: usable_key(cx, &environment, kept).await?, client_id: first_client(cx, &environment).await? }, false))
+    Ok((
+        KeptEnvironment {
+            name: name.to_owned(),
+            api_key: usable_key(cx, &environment, kept).await?,
+            client_id: first_client(cx, &environment).await?,
+        },
+        false,
+    ))
 }
 
 /// The waiting keys are made when the server is ready: nobody needs them within the first second.
@@ -190,18 +202,37 @@ async fn usable_key(cx: &Cx, environment: &Environment, kept: &Kept) -> Result<S
 
 async fn first_client(cx: &Cx, environment: &Environment) -> Result<String, Failure> {
     let clients = operator::list_clients(cx, &environment.id).await?;
-    let (client, _) = clients.into_iter().next().ok_or_else(|| Failure::new(format!("{} has no client; remove the data folder and start again", environment.name)))?;
+    let (client, _) = clients
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::new(format!("{} has no client; remove the data folder and start again", environment.name)))?;
     Ok(client.into_string())
 }
 
 /// A flag of this start counts; one of the last start that is not given any more is undone; anything else stays.
 fn overridden(stored: &Settings, now: &Overrides, before: &Overrides) -> Settings {
-    let one = |stored: u32, now: Option<u32>, before: Option<u32>, usual: u32| now.unwrap_or(if before == Some(stored) { usual } else { stored });
+    let one =
+        |stored: u32, now: Option<u32>, before: Option<u32>, usual: u32| now.unwrap_or(if before == Some(stored) { usual } else { stored });
     let usual = Settings::default();
     Settings {
-        access_token_seconds: one(stored.access_token_seconds, now.access_token_seconds, before.access_token_seconds, usual.access_token_seconds),
-        refresh_replay_seconds: one(stored.refresh_replay_seconds, now.refresh_replay_seconds, before.refresh_replay_seconds, usual.refresh_replay_seconds),
-        key_publish_seconds: one(stored.key_publish_seconds, now.key_publish_seconds, before.key_publish_seconds, usual.key_publish_seconds),
+        access_token_seconds: one(
+            stored.access_token_seconds,
+            now.access_token_seconds,
+            before.access_token_seconds,
+            usual.access_token_seconds,
+        ),
+        refresh_replay_seconds: one(
+            stored.refresh_replay_seconds,
+            now.refresh_replay_seconds,
+            before.refresh_replay_seconds,
+            usual.refresh_replay_seconds,
+        ),
+        key_publish_seconds: one(
+            stored.key_publish_seconds,
+            now.key_publish_seconds,
+            before.key_publish_seconds,
+            usual.key_publish_seconds,
+        ),
         ..stored.clone()
     }
 }
@@ -211,7 +242,11 @@ fn front_page(kept: &Kept, folder: &Folder) -> dev::Facts {
         let names: Vec<&str> = [user.first_name.as_deref(), user.last_name.as_deref()].into_iter().flatten().collect();
         dev::Person { name: names.join(" "), email: user.email.clone(), password: user.password.clone() }
     });
-    dev::Facts { client_id: kept.environments[0].client_id.clone(), dev_env_path: folder.environment_file().display().to_string(), users: users.collect() }
+    dev::Facts {
+        client_id: kept.environments[0].client_id.clone(),
+        dev_env_path: folder.environment_file().display().to_string(),
+        users: users.collect(),
+    }
 }
 
 fn announce(args: &DevArgs, kept: &Kept, variables: &[(&'static str, String)], folder: &Folder, started: Instant) -> Result<(), Failure> {
@@ -283,34 +318,12 @@ impl Schema {
         let (Some(url), Some(name)) = (&self.url, &self.name) else { return };
         let sql = format!("DROP SCHEMA IF EXISTS {name} CASCADE");
         let removed = Db::open(&DbConfig { connections: 1, ..DbConfig::new(url) }).and_then(|db| {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| gatewright_db::DbError::Other(error.to_string()))?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().build().map_err(|error| gatewright_db::DbError::Other(error.to_string()))?;
             runtime.block_on(db.write(move |tx| tx.execute(&sql, &[]).map(drop)))
         });
         if let Err(error) = removed {
             tracing::warn!(schema = name, %error, "the schema of this run was not removed; drop it by hand");
-        }
-    }
-}
-
-/// Ctrl-C, SIGTERM, or the terminal going away.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let on = |kind| signal(kind).map_err(|error| Failure::new(format!("signals cannot be received: {error}; start again")));
-        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())?, hangup: on(SignalKind::hangup())? })
-    }
-
-    /// Waits for one; true for Ctrl-C.
-    async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.interrupt.recv() => true,
-            _ = self.terminate.recv() => false,
-            _ = self.hangup.recv() => false,
         }
     }
 }
@@ -346,7 +359,12 @@ mod tests {
             no_rate_limits: true,
             command: Vec::new(),
         };
-        let given = Config { listen: SocketAddr::from(([0, 0, 0, 0], 80)), public_url: "https://a.example".into(), trusted_proxies: vec!["0.0.0.0/0".into()], ..Config::default() };
+        let given = Config {
+            listen: SocketAddr::from(([0, 0, 0, 0], 80)),
+            public_url: "https://a.example".into(),
+            trusted_proxies: vec!["0.0.0.0/0".into()],
+            ..Config::default()
+        };
         let folder = Folder::temporary().unwrap();
         let config = settle(&args, given, &folder, "http://localhost:4700", 4_700);
         assert!(config.listen.ip().is_loopback() && config.trusted_proxies.is_empty() && config.dev && !config.limits.enabled);

@@ -41,7 +41,8 @@ impl Seed {
     /// Reads a TOML or JSON file, by its ending.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         let fail = |problem: String| Failure::usage(format!("--seed: {}: {problem}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| fail(format!("{}; give the path of a TOML or JSON file", crate::serve::plain(&error))))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| fail(format!("{}; give the path of a TOML or JSON file", crate::serve::plain(&error))))?;
         let remedy = "write [[users]] with email, password, first_name, last_name and email_verified, redirect_uris = [..], sign_out_redirects = [..]";
         if path.extension().is_some_and(|extension| extension == "json") {
             return serde_json::from_str(&text).map_err(|error| fail(format!("{error}; {remedy}")));
@@ -121,8 +122,15 @@ mod tests {
 
     #[test]
     fn seeds_are_toml_or_json() {
-        let toml = load("seed.toml", "redirect_uris = [\"https://a.example/callback\"]\n[[users]]\nemail = \"carol@example.test\"\nemail_verified = false").unwrap();
-        assert_eq!((toml.users[0].email.as_str(), toml.users[0].email_verified, toml.redirect_uris.len()), ("carol@example.test", false, 1));
+        let toml = load(
+            "seed.toml",
+            "redirect_uris = [\"https://a.example/callback\"]\n[[users]]\nemail = \"carol@example.test\"\nemail_verified = false",
+        )
+        .unwrap();
+        assert_eq!(
+            (toml.users[0].email.as_str(), toml.users[0].email_verified, toml.redirect_uris.len()),
+            ("carol@example.test", false, 1)
+        );
         let json = load("seed.json", r#"{"users":[{"email":"carol@example.test","password":"a long enough one"}]}"#).unwrap();
         assert_eq!(json.users[0].kept().password, "a long enough one");
     }

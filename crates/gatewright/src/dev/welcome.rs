@@ -40,7 +40,13 @@ pub fn variables(url: &str, port: u16, api_key: &str, client_id: &str, cookie_pa
 const SHOWN_VARIABLES: usize = 5;
 
 /// The welcome for people.
-pub fn render(facts: &Facts<'_>, variables: &[(&'static str, String)], folder: Option<&Path>, environment_file: &Path, command: Option<&str>) -> String {
+pub fn render(
+    facts: &Facts<'_>,
+    variables: &[(&'static str, String)],
+    folder: Option<&Path>,
+    environment_file: &Path,
+    command: Option<&str>,
+) -> String {
     let mut text = String::new();
     let Facts { url, inbox_url, users, ready_ms, .. } = facts;
     let data = folder.map_or("nothing is kept".to_owned(), |path| format!("data in {}", path.display()));
@@ -93,7 +99,13 @@ mod tests {
             pid: 1,
         };
         let text = render(&facts, &variables, Some(Path::new(".gatewright")), Path::new(".gatewright/dev.env"), None);
-        for needed in ["http://localhost:4700/dev/inbox", "alice@example.test  secret word", "WORKOS_API_KEY=sk_test_1", "GATEWRIGHT_URL=", "gatewright dev -- COMMAND"] {
+        for needed in [
+            "http://localhost:4700/dev/inbox",
+            "alice@example.test  secret word",
+            "WORKOS_API_KEY=sk_test_1",
+            "GATEWRIGHT_URL=",
+            "gatewright dev -- COMMAND",
+        ] {
             assert!(text.contains(needed), "{needed} is missing in\n{text}");
         }
         assert!(text.lines().all(|line| line.len() <= 120 && line == line.trim_end()), "{text}");

@@ -11,7 +11,11 @@ fn check(file: &str, variables: &[(&str, &str)]) -> Said {
 #[test]
 fn a_good_configuration_can_be_served() {
     assert_eq!(check(GOOD, &[]).good(), "the configuration can be served\n");
-    let variables = [("GATEWRIGHT_PUBLIC_URL", "https://a.example"), ("GATEWRIGHT_MASTER_KEY", &"ab".repeat(32)), ("GATEWRIGHT_MAIL_SMTP_URL", "smtp://localhost")];
+    let variables = [
+        ("GATEWRIGHT_PUBLIC_URL", "https://a.example"),
+        ("GATEWRIGHT_MASTER_KEY", &"ab".repeat(32)),
+        ("GATEWRIGHT_MAIL_SMTP_URL", "smtp://localhost"),
+    ];
     assert_eq!(check("", &variables).good(), "the configuration can be served\n");
 }
 
@@ -63,7 +67,13 @@ fn every_mistake_in_a_variable_names_the_variable_and_the_nearest_one() {
 fn a_missing_file_and_wrong_arguments_are_one_line() {
     let line = run(&mut gatewright(["serve", "--config", "no/such.toml"])).refusal(2);
     assert!(line.starts_with("no/such.toml: cannot be read"), "{line}");
-    for arguments in [&["dev", "--prot", "1"][..], &["sreve"], &["dev", "--port", "99999"], &["dev", "--ephemeral", "--data", "x"], &["keys", "list", "--config", "a", "--data", "b"]] {
+    for arguments in [
+        &["dev", "--prot", "1"][..],
+        &["sreve"],
+        &["dev", "--port", "99999"],
+        &["dev", "--ephemeral", "--data", "x"],
+        &["keys", "list", "--config", "a", "--data", "b"],
+    ] {
         run(&mut gatewright(arguments)).refusal(2);
     }
     let line = run(&mut gatewright(["keys", "list", "--data", "no/such/folder"])).refusal(2);
@@ -72,7 +82,14 @@ fn a_missing_file_and_wrong_arguments_are_one_line() {
 
 #[test]
 fn help_is_there_for_every_command() {
-    for arguments in [&["--help"][..], &["dev", "--help"], &["serve", "--help"], &["doctor", "--help"], &["keys", "--help"], &["environments", "redirect-uris", "add", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["dev", "--help"],
+        &["serve", "--help"],
+        &["doctor", "--help"],
+        &["keys", "--help"],
+        &["environments", "redirect-uris", "add", "--help"],
+    ] {
         assert!(run(&mut gatewright(arguments)).good().contains("Usage: gatewright"), "{arguments:?}");
     }
     assert!(run(&mut gatewright(["--version"])).good().starts_with("gatewright "));

@@ -64,7 +64,13 @@ fn a_second_start_on_the_same_data_keeps_every_key() {
         assert_eq!(mode(name), 0o600, "{name}");
     }
     let lines = std::fs::read_to_string(data.join("dev.env")).unwrap();
-    for (variable, fact) in [("WORKOS_API_KEY", "api_key"), ("WORKOS_CLIENT_ID", "client_id"), ("WORKOS_COOKIE_PASSWORD", "cookie_password"), ("WORKOS_BASE_URL", "url"), ("GATEWRIGHT_URL", "url")] {
+    for (variable, fact) in [
+        ("WORKOS_API_KEY", "api_key"),
+        ("WORKOS_CLIENT_ID", "client_id"),
+        ("WORKOS_COOKIE_PASSWORD", "cookie_password"),
+        ("WORKOS_BASE_URL", "url"),
+        ("GATEWRIGHT_URL", "url"),
+    ] {
         assert!(lines.lines().any(|line| line == format!("{variable}={}", facts[fact].as_str().unwrap())), "{variable} in {lines}");
     }
 
@@ -104,7 +110,11 @@ fn the_app_gets_its_settings_and_its_exit_status_comes_through() {
 fn stopping_the_server_stops_the_app() {
     let folder = tempfile::tempdir().unwrap();
     let ended = folder.path().join("ended");
-    let script = format!("trap 'echo ended > {}; exit 0' TERM; echo > {}; while :; do sleep 0.05; done", ended.display(), folder.path().join("started").display());
+    let script = format!(
+        "trap 'echo ended > {}; exit 0' TERM; echo > {}; while :; do sleep 0.05; done",
+        ended.display(),
+        folder.path().join("started").display()
+    );
     let mut server = Server::dev(["--ephemeral", "--", "sh", "-c", &script], &[]);
     while !folder.path().join("started").exists() {
         std::thread::sleep(Duration::from_millis(10));

@@ -89,13 +89,17 @@ fn an_environment_is_kept_at_the_command_line_while_it_is_served() {
     run(&mut site.command(&["keys", "rotate"])).good();
     assert_eq!(kids(&server), 3);
     let listed = run(&mut site.command(&["keys", "list"])).good();
-    let states: Vec<&str> = listed.lines().filter_map(|line| ["active", "next", "retiring"].into_iter().find(|state| line.contains(state))).collect();
+    let states: Vec<&str> =
+        listed.lines().filter_map(|line| ["active", "next", "retiring"].into_iter().find(|state| line.contains(state))).collect();
     assert_eq!(states.len(), 3, "{listed}");
 
     run(&mut site.command(&["environments", "redirect-uris", "add", "https://a.example/callback"])).good();
     run(&mut site.command(&["environments", "redirect-uris", "add", "https://a.example/callback"])).refusal(1);
     run(&mut site.command(&["environments", "redirect-uris", "add", "https://b.example/callback", "--default"])).good();
-    assert_eq!(run(&mut site.command(&["environments", "redirect-uris", "list"])).good(), "https://a.example/callback\nhttps://b.example/callback  default\n");
+    assert_eq!(
+        run(&mut site.command(&["environments", "redirect-uris", "list"])).good(),
+        "https://a.example/callback\nhttps://b.example/callback  default\n"
+    );
     run(&mut site.command(&["environments", "redirect-uris", "remove", "https://a.example/callback"])).good();
     assert_eq!(run(&mut site.command(&["environments", "redirect-uris", "list"])).good(), "https://b.example/callback  default\n");
     run(&mut site.command(&["environments", "set", "acess_token_seconds=5"])).refusal(2);
@@ -189,10 +193,23 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     let site = Site::new();
     let said = run(&mut site.command(&["doctor"]));
     assert_eq!(said.status, 0, "{said:?}");
-    for expected in ["ok    clock", "ok    migrations", "ok    master key           is the one", "mail.smtp_url = ***", "warn  mail", "has 1 live API key", "redirect-uris add"] {
+    for expected in [
+        "ok    clock",
+        "ok    migrations",
+        "ok    master key           is the one",
+        "mail.smtp_url = ***",
+        "warn  mail",
+        "has 1 live API key",
+        "redirect-uris add",
+    ] {
         assert!(said.out.contains(expected), "{expected:?} is not in\n{}", said.out);
     }
-    assert!(!said.out.contains(&site.master_key) && said.out.lines().all(|line| ["ok ", "warn ", "bad "].iter().any(|verdict| line.starts_with(verdict))), "{}", said.out);
+    assert!(
+        !said.out.contains(&site.master_key)
+            && said.out.lines().all(|line| ["ok ", "warn ", "bad "].iter().any(|verdict| line.starts_with(verdict))),
+        "{}",
+        said.out
+    );
 
     std::fs::write(site.path().join("master.key"), "ab".repeat(32)).unwrap();
     let said = run(&mut site.command(&["doctor"]));
@@ -209,5 +226,8 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
 fn the_api_document_is_json() {
     let text = run(&mut gatewright(["openapi"])).good();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert!(document["paths"]["/user_management/users"].is_object() && document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")));
+    assert!(
+        document["paths"]["/user_management/users"].is_object()
+            && document["openapi"].as_str().is_some_and(|version| version.starts_with("3."))
+    );
 }

@@ -73,7 +73,8 @@ impl Server {
 
     /// `gatewright serve`, ready.
     pub fn serve(folder: &Path, port: u16, variables: &[(&str, &str)]) -> Self {
-        let mut child = gatewright(["serve", "--log", "warn"]).current_dir(folder).envs(variables.iter().copied()).spawn().expect("the binary runs");
+        let mut child =
+            gatewright(["serve", "--log", "warn"]).current_dir(folder).envs(variables.iter().copied()).spawn().expect("the binary runs");
         let at = SocketAddr::from(([127, 0, 0, 1], port));
         let began = Instant::now();
         while TcpStream::connect(at).is_err() {
@@ -151,7 +152,9 @@ pub fn request(at: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let host = if headers.iter().any(|(name, _)| *name == "host") { "" } else { "host: localhost\r\n" };
     let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{extra}\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\n{host}connection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{extra}\r\n"
+    )
 }
 
 pub fn answer(mut stream: TcpStream) -> Answer {

@@ -4,6 +4,8 @@ pub mod credentials;
 pub mod flows;
 pub mod records;
 pub mod surfaces;
+#[cfg(test)]
+mod whole_api_tests;
 
 use axum::Router;
 use utoipa::openapi::OpenApi;

@@ -42,7 +42,7 @@ struct Inner {
     db: Db,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    event_ids: Arc<UlidSequence>,
+    sequence: Arc<UlidSequence>,
     master_key: MasterKey,
     metrics: Metrics,
     hashing: Arc<tokio::sync::Semaphore>,
@@ -71,7 +71,7 @@ impl Cx {
             db: parts.db,
             clock: parts.clock,
             rng: parts.rng,
-            event_ids: Arc::default(),
+            sequence: Arc::default(),
             master_key: parts.master_key,
             metrics: Metrics::default(),
             hashing,
@@ -135,9 +135,14 @@ impl Cx {
         &self.0.hashing_places
     }
 
+    /// A ULID after every other that this node gave out, for rows that are read in order.
+    pub fn next_ulid(&self) -> String {
+        self.0.sequence.next(self.now(), self.rng())
+    }
+
     /// The writer of events for one request: who, when, and the ids' chance.
     pub fn scribe(&self, actor: Actor) -> Scribe {
-        Scribe { actor, now: self.now(), rng: self.0.rng.clone(), ids: self.0.event_ids.clone() }
+        Scribe { actor, now: self.now(), rng: self.0.rng.clone(), ids: self.0.sequence.clone() }
     }
 
     /// An absolute URL below the configured origin. The only way a link is made: never from a request header.

@@ -4,6 +4,7 @@ pub mod actor;
 pub mod config;
 pub mod cx;
 pub mod events;
+pub mod idempotency;
 pub mod jobs;
 pub mod mail;
 pub mod metrics;

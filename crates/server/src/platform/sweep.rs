@@ -1,10 +1,10 @@
-//! Removes old counters and delivered mails.
+//! Removes old counters, kept answers and delivered mails.
 
 use std::time::Duration;
 
 use super::cx::Cx;
 use super::jobs::{Job, JobFuture};
-use super::{mail, rate_limit};
+use super::{idempotency, mail, rate_limit};
 
 pub fn job() -> Job {
     Job { name: "sweep", every: Duration::from_secs(600), run }
@@ -16,6 +16,7 @@ fn run(cx: &Cx) -> JobFuture<'_> {
         cx.db()
             .write(move |tx| {
                 rate_limit::sweep(tx, now)?;
+                idempotency::sweep(tx, now)?;
                 mail::store::sweep(tx, now.minus(Duration::from_secs(7 * 86_400)))?;
                 Ok(())
             })

@@ -210,6 +210,7 @@ mod tests {
             include_str!("../features/surfaces/hosted_pages/view.rs"),
             include_str!("../platform/mail/views.rs"),
             include_str!("pages.rs"),
+            include_str!("problem.rs"),
         ];
         let templates = crate::features::surfaces::hosted_pages::view::TEMPLATES
             .iter()

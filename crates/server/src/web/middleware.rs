@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::{cors, page};
+use super::{cors, idempotency, page};
 use super::error::ApiError;
 use crate::platform::cx::Cx;
 use crate::platform::metrics::RequestLabels;
@@ -29,6 +29,7 @@ pub struct RequestId(pub String);
 pub fn wrap(routes: Router<Cx>, cx: &Cx) -> Router {
     routes
         .fallback(super::fallback::not_found)
+        .layer(from_fn_with_state(cx.clone(), idempotency::apply))
         .layer(from_fn_with_state(cx.clone(), cors::apply))
         .layer(from_fn_with_state(cx.clone(), draw_pages))
         .layer(tower_http::compression::CompressionLayer::new().gzip(true))
@@ -115,8 +116,9 @@ fn finish_headers(cx: &Cx, id: &str, response: &mut Response) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(HeaderName::from_static("x-frame-options")).or_insert(HeaderValue::from_static("DENY"));
+    // Not `no-referrer`: under it browsers post forms with `Origin: null`, which cannot be told from another site's.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

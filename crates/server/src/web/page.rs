@@ -14,7 +14,9 @@ use super::extract::Query;
 use super::form::Browser;
 use super::middleware::RequestId;
 use super::pages::{Frame, Theme, View};
-pub use crate::features::surfaces::hosted_pages::view::{Action, ActionLabel, ErrorPage, Problem};
+pub use super::problem::{Action, ActionLabel, Problem};
+use super::problem::ErrorPage;
+use crate::features::records::environments;
 use crate::platform::cx::Cx;
 
 const LANG_COOKIE: &str = "gw_lang";
@@ -92,7 +94,7 @@ impl Visit {
         let mut response = (status, html).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(CONTENT_SECURITY_POLICY, policy(form_origin));
+        headers.insert(CONTENT_SECURITY_POLICY, policy(form_origin, cx.config().brand.logo_url.as_deref()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.append(SET_COOKIE, self.browser.cookie(cx));
         if let Some(lang) = self.chosen_lang {
@@ -115,13 +117,21 @@ impl Visit {
     }
 }
 
-/// Our own styles and scripts, forms to ourselves and on to the app, nothing else, and no frame around it (attack row 14).
-fn policy(form_origin: Option<&str>) -> HeaderValue {
+/// Our own styles and scripts, the operator's logo, forms to ourselves and on to the app, nothing else, and no frame around it
+/// (attack row 14).
+fn policy(form_origin: Option<&str>, logo_url: Option<&str>) -> HeaderValue {
     let form = form_origin.map(|origin| format!(" {origin}")).unwrap_or_default();
+    let logo = logo_url.and_then(|url| url.splitn(4, '/').nth(2)).map(|host| format!(" https://{host}")).unwrap_or_default();
     cookies::header(format!(
-        "default-src 'none'; style-src 'self'; img-src 'self' https: data:; script-src 'self'; frame-src 'self'; form-action 'self'{form}; \
-         frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self' data:{logo}; script-src 'self'; form-action 'self'{form}; frame-ancestors 'none'; \
+         base-uri 'none'"
     ))
+}
+
+/// Where a sign-in starts that no app began: the first environment's that has one.
+pub async fn sign_in_endpoint(cx: &Cx) -> Result<Option<String>, gatewright_db::DbError> {
+    let environments = cx.db().read(environments::store::list).await?;
+    Ok(environments.into_iter().find_map(|environment| environment.settings.sign_in_endpoint))
 }
 
 /// A redirect with cookies. What no header can hold leads to the front page.
@@ -187,7 +197,15 @@ pub async fn draw(axum::extract::State(cx): axum::extract::State<Cx>, request: a
     let Ok(visit) = Visit::from_request_parts(&mut parts, &cx).await;
     let mut response = next.run(axum::extract::Request::from_parts(parts, body)).await;
     let Some(Drawn(problem)) = response.extensions_mut().remove::<Drawn>() else { return response };
-    let mut page = visit.problem(&cx, problem, None);
+    let start = match &problem {
+        Problem::Broken => Some(Action { label: ActionLabel::TryAgain, href: visit.path.clone() }),
+        Problem::RequestExpired | Problem::WrongBrowser | Problem::CookiesOff => {
+            let endpoint = sign_in_endpoint(&cx).await.unwrap_or_default();
+            endpoint.map(|href| Action { label: ActionLabel::StartAgain, href })
+        }
+        _ => None,
+    };
+    let mut page = visit.problem(&cx, problem, start);
     if let Some(wait) = response.headers().get(axum::http::header::RETRY_AFTER) {
         page.headers_mut().insert(axum::http::header::RETRY_AFTER, wait.clone());
     }

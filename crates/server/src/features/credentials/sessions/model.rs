@@ -90,7 +90,6 @@ impl Session {
 #[derive(Clone)]
 pub struct RefreshToken {
     pub session_id: SessionId,
-    pub client_id: String,
     pub successor_sealed: Option<Vec<u8>>,
     /// Whether the successor has been rotated in turn: then this token is no longer the immediate predecessor.
     pub successor_used: bool,

@@ -78,7 +78,6 @@ pub fn find_token(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str,
     let Some(mut row) = tx.optional(FIND_TOKEN, params![environment, client_id, token_hash])? else { return Ok(None) };
     Ok(Some(RefreshToken {
         session_id: row.id()?,
-        client_id: row.text()?,
         successor_sealed: row.opt_bytes()?,
         used_at: row.opt_time()?,
         expires_at: row.time()?,
@@ -170,7 +169,7 @@ pub const LIST_ACTIVE_DESC: &str = columns!(
 );
 pub const INSERT_TOKEN: &str = "INSERT INTO refresh_tokens (token_hash, environment_id, client_id, session_id, expires_at, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6)";
-pub const FIND_TOKEN: &str = "SELECT t.session_id, t.client_id, t.successor_sealed, t.used_at, t.expires_at, s.used_at FROM refresh_tokens t \
+pub const FIND_TOKEN: &str = "SELECT t.session_id, t.successor_sealed, t.used_at, t.expires_at, s.used_at FROM refresh_tokens t \
      LEFT JOIN refresh_tokens s ON s.token_hash = t.successor_hash \
      WHERE t.environment_id = $1 AND t.client_id = $2 AND t.token_hash = $3";
 pub const TAKE_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $5, successor_hash = $3, successor_sealed = $4 \

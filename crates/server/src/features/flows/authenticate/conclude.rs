@@ -85,7 +85,6 @@ pub fn decide_for(_tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decision, DbErr
 #[derive(Debug)]
 pub struct Waiting {
     pub pending_token: String,
-    pub email_verification_id: Option<String>,
     pub error: ApiError,
 }
 
@@ -126,7 +125,7 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         return Err(spent());
     }
     let error = step.to_error(&attempt.user, &token, email_verification_id.as_deref());
-    Ok(Waiting { pending_token: token, email_verification_id, error })
+    Ok(Waiting { pending_token: token, error })
 }
 
 async fn issue(

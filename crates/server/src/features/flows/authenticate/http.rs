@@ -1,5 +1,5 @@
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -98,27 +98,33 @@ async fn authenticate(State(cx): State<Cx>, peer: Peer, headers: HeaderMap, post
     } else {
         seen
     };
-    let call = grants::Call { client: client.clone(), confidential, origin, asked, body, cookie_token, peer };
+    let call = grants::Call { client: client.clone(), confidential, origin, asked, body, cookie_token };
     let answer = (grant.run)(&cx, call).await;
     count(&cx, grant.label, &answer);
     let mut response = match answer {
         Ok(body) => {
             let set = if in_browser { cookies::set(cx.config(), &headers, &client, &body.refresh_token).to_vec() } else { Vec::new() };
             let mut response = axum::Json(body).into_response();
-            set.into_iter().for_each(|cookie| drop(response.headers_mut().append(SET_COOKIE, cookie)));
+            append_cookies(&mut response, set);
             response
         }
         Err(error) => {
             let ended = in_browser && grant.label == "refresh_token" && error.code() == Some("invalid_grant");
             let mut response = error.into_response();
             if ended {
-                cookies::clear(cx.config(), &headers, &client).into_iter().for_each(|cookie| drop(response.headers_mut().append(SET_COOKIE, cookie)));
+                append_cookies(&mut response, cookies::clear(cx.config(), &headers, &client));
             }
             response
         }
     };
-    response.headers_mut().insert(axum::http::header::PRAGMA, axum::http::HeaderValue::from_static("no-cache"));
+    response.headers_mut().insert(axum::http::header::PRAGMA, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+fn append_cookies(response: &mut Response, cookies: impl IntoIterator<Item = HeaderValue>) {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
 }
 
 fn count(cx: &Cx, method: &'static str, answer: &Result<AuthenticateResponse, ApiError>) {
@@ -132,7 +138,7 @@ fn count(cx: &Cx, method: &'static str, answer: &Result<AuthenticateResponse, Ap
 }
 
 /// Clears a browser client's cookies at sign-out, whichever client of the environment the session was of.
-pub fn clear_cookies(cx: &Cx, headers: &HeaderMap, client: &crate::features::records::environments::Client) -> Vec<axum::http::HeaderValue> {
+pub fn clear_cookies(cx: &Cx, headers: &HeaderMap, client: &crate::features::records::environments::Client) -> Vec<HeaderValue> {
     cookies::clear(cx.config(), headers, client).to_vec()
 }
 

@@ -125,7 +125,6 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         email: parameters.login_hint.clone(),
         magic_auth_id: None,
         pending_sealed: None,
-        email_verification_id: None,
         completed: false,
         expires_at: cx.now().plus(LIFETIME),
     };

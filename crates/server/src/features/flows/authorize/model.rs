@@ -31,7 +31,6 @@ pub struct AuthorizationRequest {
     pub email: Option<String>,
     pub magic_auth_id: Option<String>,
     pub pending_sealed: Option<Vec<u8>>,
-    pub email_verification_id: Option<String>,
     pub completed: bool,
     pub expires_at: Timestamp,
 }

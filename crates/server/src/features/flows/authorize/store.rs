@@ -42,8 +42,8 @@ pub fn update_magic_auth(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &Requ
     tx.execute(UPDATE_MAGIC_AUTH, params![environment, id, magic_auth_id]).map(drop)
 }
 
-pub fn update_pending(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, pending_sealed: Option<&[u8]>, verification: Option<&str>) -> Result<(), DbError> {
-    tx.execute(UPDATE_PENDING, params![environment, id, pending_sealed, verification]).map(drop)
+pub fn update_pending(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, pending_sealed: &[u8]) -> Result<(), DbError> {
+    tx.execute(UPDATE_PENDING, params![environment, id, pending_sealed]).map(drop)
 }
 
 /// Answers the request. One caller wins.
@@ -71,7 +71,6 @@ fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
         email: row.opt_text()?,
         magic_auth_id: row.opt_text()?,
         pending_sealed: row.opt_bytes()?,
-        email_verification_id: row.opt_text()?,
         completed: row.opt_time()?.is_some(),
         expires_at: row.time()?,
     })
@@ -80,13 +79,12 @@ fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
 pub const INSERT: &str = "INSERT INTO authorization_requests (id, environment_id, client_id, redirect_uri, state, code_challenge, \
      screen_hint, browser_hash, email, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 pub const FIND: &str = "SELECT id, environment_id, client_id, redirect_uri, state, code_challenge, screen_hint, browser_hash, email, \
-     magic_auth_id, pending_sealed, email_verification_id, completed_at, expires_at FROM authorization_requests WHERE id = $1";
-pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL, \
-     email_verification_id = NULL WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+     magic_auth_id, pending_sealed, completed_at, expires_at FROM authorization_requests WHERE id = $1";
+pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL \
+     WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const UPDATE_MAGIC_AUTH: &str =
     "UPDATE authorization_requests SET magic_auth_id = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
-pub const UPDATE_PENDING: &str = "UPDATE authorization_requests SET pending_sealed = $3, email_verification_id = $4 \
-     WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_PENDING: &str = "UPDATE authorization_requests SET pending_sealed = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const MARK_COMPLETED: &str = "UPDATE authorization_requests SET completed_at = $3 \
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL AND expires_at > $3 RETURNING id";
 pub const SWEEP: &str = "DELETE FROM authorization_requests WHERE expires_at < $1";

@@ -7,7 +7,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::{DeviceCode, Poll, State, decide_poll};
+pub use model::{DeviceCode, Poll, decide_poll};
 
 use crate::features::Feature;
 

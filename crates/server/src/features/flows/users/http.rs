@@ -1,7 +1,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use gatewright_base::Secret;
-use gatewright_db::DbError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -300,7 +299,7 @@ async fn list_identities(State(cx): State<Cx>, caller: Caller, Path(id): Path<St
 
 async fn load(cx: &Cx, caller: Caller, id: &str) -> Result<User, ApiError> {
     let given = UserId::from_text(id);
-    let user = cx.db().read(move |tx| Ok::<_, DbError>(users::store::find(tx, &caller.environment, &given)?)).await?;
+    let user = cx.db().read(move |tx| users::store::find(tx, &caller.environment, &given)).await?;
     user.ok_or_else(|| ApiError::not_found("User", id))
 }
 

@@ -29,11 +29,6 @@ pub fn find_allowed_sign_out(tx: &mut Tx<'_>, environment: &EnvironmentId, given
     find_allowed_in(tx, RedirectKind::SignOut, environment, given, dev)
 }
 
-/// The environment's default redirect URI.
-pub fn default_of(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
-    store::find_default(tx, RedirectKind::SignIn, environment)
-}
-
 /// Where a sign-out leads that names no place.
 pub fn default_sign_out_of(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
     store::find_default(tx, RedirectKind::SignOut, environment)

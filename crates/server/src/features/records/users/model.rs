@@ -102,16 +102,6 @@ impl User {
         self.updated_at = now;
         Ok(self)
     }
-
-    /// The name to greet with: the full name, or what the parts give, or the address.
-    pub fn display_name(&self) -> String {
-        let parts: Vec<&str> = [self.first_name.as_deref(), self.last_name.as_deref()].into_iter().flatten().collect();
-        match (&self.name, parts.is_empty()) {
-            (Some(name), _) => name.clone(),
-            (None, false) => parts.join(" "),
-            (None, true) => self.email.as_str().to_owned(),
-        }
-    }
 }
 
 /// An e-mail address as typed, trimmed, and the key it is compared by: NFKC, lower case.

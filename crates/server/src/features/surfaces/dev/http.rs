@@ -57,12 +57,16 @@ fn is_of_this_machine(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let forwarded = headers.contains_key(FORWARDED) || headers.contains_key(HeaderName::from_static("x-forwarded-for"));
-    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) && host.is_some_and(is_loopback_host) && hosts.next().is_none() && !forwarded
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+        && host.is_some_and(is_loopback_host)
+        && hosts.next().is_none()
+        && !forwarded
 }
 
 async fn home(State(cx): State<Cx>, facts: Option<Extension<Arc<Facts>>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let facts = facts.map(|Extension(facts)| facts).unwrap_or_default();
-    let users = facts.users.iter().map(|user| DemoUser { name: user.name.clone(), email: user.email.clone(), password: user.password.clone() });
+    let users =
+        facts.users.iter().map(|user| DemoUser { name: user.name.clone(), email: user.email.clone(), password: user.password.clone() });
     let view = Home {
         base_url: cx.config().public_url.clone(),
         client_id: facts.client_id.clone(),
@@ -156,7 +160,14 @@ fn open_mail(cx: &Cx, mail: &Mail, query: &Query) -> OpenMail {
 fn inbox(cx: &Cx, mails: &[Mail], open: Option<OpenMail>, reading: bool, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
     let rows = mails.iter().map(|mail| {
         let Body { code, links, .. } = body(cx, mail);
-        MailRow { id: mail.id.to_string(), subject: mail.subject.clone(), to: mail.to.clone(), at: mail.created_at, code, links: links.len() }
+        MailRow {
+            id: mail.id.to_string(),
+            subject: mail.subject.clone(),
+            to: mail.to.clone(),
+            at: mail.created_at,
+            code,
+            links: links.len(),
+        }
     });
     let host = cx.config().public_url.split("://").last().unwrap_or_default().to_owned();
     page(cx, &Inbox { mails: rows.collect(), open, reading, host }, uri, headers)
@@ -182,7 +193,13 @@ fn page(cx: &Cx, view: &impl View, uri: &Uri, headers: &HeaderMap) -> Result<Res
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+    use axum::http::header::ORIGIN;
+    use serde_json::Value;
+
     use super::*;
+    use crate::both_engines;
+    use crate::testkit::{On, TestApp};
 
     fn allowed(peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
         let mut map = HeaderMap::new();
@@ -203,7 +220,8 @@ mod tests {
 
     #[test]
     fn dns_rebinding_and_tunnels_find_nothing() {
-        for host in ["evil.example", "evil.example:4700", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", ""] {
+        for host in ["evil.example", "evil.example:4700", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", ""]
+        {
             assert!(!allowed("127.0.0.1:50000", &[("host", host)]), "{host}");
         }
         assert!(!allowed("127.0.0.1:50000", &[]));
@@ -211,5 +229,54 @@ mod tests {
         assert!(!allowed("127.0.0.1:50000", &[("host", "localhost"), ("x-forwarded-for", "192.0.2.7")]));
         assert!(!allowed("127.0.0.1:50000", &[("host", "localhost"), ("forwarded", "for=192.0.2.7")]));
         assert!(!is_of_this_machine(None, &HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))])));
+    }
+
+    both_engines!(the_inbox_shows_every_mail_and_forgets_on_request, |app| async move {
+        app.user("alice@example.test", "paper-lantern-42").await;
+        for _ in 0..2 {
+            let sent = app.api(Method::POST, "/user_management/magic_auth", serde_json::json!({"email": "alice@example.test"})).await;
+            assert!(sent.status < 300, "{}", sent.text);
+        }
+        let get = async |path: &str| app.with_headers(Method::GET, path, Value::Null, &[(HOST, "localhost:4700")]).await;
+        let list = get("/dev/inbox.json").await;
+        let mails = list.body["data"].as_array().unwrap().clone();
+        let expected = app.mails().await;
+        assert_eq!(mails.len(), expected.len());
+        for (mail, expected) in mails.iter().zip(&expected) {
+            assert_eq!((mail["to"].as_str(), mail["code"].as_str()), (Some(expected.to.as_str()), expected.code.as_deref()));
+            assert_eq!((mail["text"].as_str(), mail["html"].as_str()), (Some(expected.text.as_str()), Some(expected.html.as_str())));
+        }
+        let id = mails[0]["id"].as_str().unwrap();
+        let code = expected[0].code.clone().unwrap();
+        for path in ["/dev/inbox".to_owned(), format!("/dev/inbox/{id}"), format!("/dev/inbox/{id}?view=text"), format!("/dev/inbox/{id}?view=source")] {
+            let page = get(&path).await;
+            assert!(page.status == 200 && page.text.contains(&code), "{path}: {}", page.text);
+            assert!(page.header("content-security-policy").unwrap().contains("script-src 'self'"));
+        }
+        let letter = get(&format!("/dev/inbox/{id}/html")).await;
+        assert!(letter.header("content-security-policy").unwrap().starts_with("sandbox "));
+        assert!(letter.text.contains("<base target=\"_blank\">"));
+        assert_eq!(get("/dev/inbox/mail_unknown").await.status, 404);
+        assert_eq!(get("/dev").await.status, 200);
+
+        let delete = async |origin: &str| {
+            app.with_headers(Method::POST, "/dev/inbox/delete", Value::Null, &[(HOST, "localhost:4700"), (ORIGIN, origin)]).await.status
+        };
+        assert_eq!(delete("https://evil.example").await, 403);
+        assert_eq!(app.mails().await.len(), mails.len());
+        assert_eq!(delete("http://localhost:4700").await, 303);
+        assert!(app.mails().await.is_empty());
+    });
+
+    #[tokio::test]
+    async fn a_server_in_production_has_no_such_pages() {
+        let app = TestApp::start_with(On::Sqlite, |config| {
+            config.dev = false;
+            config.mail.smtp_url = Some("smtp://127.0.0.1:1".to_owned().into());
+        })
+        .await;
+        for path in ["/dev", "/dev/inbox", "/dev/inbox.json"] {
+            assert_eq!(app.with_headers(Method::GET, path, Value::Null, &[(HOST, "localhost:4700")]).await.status, 404, "{path}");
+        }
     }
 }

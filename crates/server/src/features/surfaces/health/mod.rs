@@ -36,16 +36,19 @@ async fn ready(State(cx): State<Cx>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::http::Method;
+    use serde_json::{Value, json};
 
-    async fn body(response: Response) -> serde_json::Value {
-        serde_json::from_slice(&axum::body::to_bytes(response.into_body(), 1_000).await.unwrap()).unwrap()
-    }
+    use crate::both_engines;
 
-    #[tokio::test]
-    async fn live_needs_nothing() {
-        let response = live().await;
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(body(response).await, json!({"status": "ok"}));
-    }
+    both_engines!(ready_means_that_the_database_answers, |app| async move {
+        for path in ["/health", "/health/ready"] {
+            let answer = app.anonymous(Method::GET, path, Value::Null).await;
+            assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})), "{path}");
+        }
+        app.cx().db().close();
+        assert_eq!(app.anonymous(Method::GET, "/health", Value::Null).await.status, 200);
+        let unready = app.anonymous(Method::GET, "/health/ready", Value::Null).await;
+        assert_eq!((unready.status, unready.body["status"].as_str()), (503, Some("unavailable")));
+    });
 }

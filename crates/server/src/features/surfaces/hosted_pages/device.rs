@@ -132,7 +132,6 @@ async fn sign_in_first(cx: &Cx, visit: &Visit, found: &Found) -> Result<Response
         email: None,
         magic_auth_id: None,
         pending_sealed: None,
-        email_verification_id: None,
         completed: false,
         expires_at: now.plus(LIFETIME),
     };

@@ -5,9 +5,8 @@ use axum::routing::get;
 
 use super::view::SignedOut;
 use super::{device, password_reset, sign_in, sign_up};
-use crate::features::records::environments;
 use crate::platform::cx::Cx;
-use crate::web::page::{Refused, Visit};
+use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
 pub fn routes() -> Router<Cx> {
     Router::new()
@@ -30,17 +29,11 @@ pub fn routes() -> Router<Cx> {
 async fn front(axum::extract::State(cx): axum::extract::State<Cx>, visit: Visit) -> Result<Response, Refused> {
     match sign_in_endpoint(&cx).await? {
         Some(endpoint) => Ok(crate::web::page::redirect(StatusCode::FOUND, &endpoint, [])),
-        None => Ok(visit.problem(&cx, super::view::Problem::NotFound, None)),
+        None => Ok(visit.problem(&cx, Problem::NotFound, None)),
     }
 }
 
 async fn signed_out(axum::extract::State(cx): axum::extract::State<Cx>, visit: Visit) -> Result<Response, Refused> {
     let view = SignedOut { sign_in_href: sign_in_endpoint(&cx).await? };
     Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
-}
-
-/// Where a sign-in starts that no app began: the first environment's that has one.
-pub(super) async fn sign_in_endpoint(cx: &Cx) -> Result<Option<String>, gatewright_db::DbError> {
-    let environments = cx.db().read(environments::store::list).await?;
-    Ok(environments.into_iter().find_map(|environment| environment.settings.sign_in_endpoint))
 }

@@ -15,7 +15,7 @@ use crate::features::records::users::EmailAddress;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::web::extract::FormFields;
-use crate::web::page::{Action, ActionLabel, Problem, Refused, Visit};
+use crate::web::page::{Action, ActionLabel, Problem, Refused, Visit, sign_in_endpoint};
 
 const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
@@ -73,7 +73,7 @@ pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) 
     let Some(open) = password_resets::find_by_token(&cx, &token).await? else { return Ok(expired(&cx, &visit).await?) };
     match password_resets::confirm(&cx, &open, &password, &asked(&visit)).await {
         Ok(_) => {
-            let continue_href = super::http::sign_in_endpoint(&cx).await?;
+            let continue_href = sign_in_endpoint(&cx).await?;
             Ok(visit.page(&cx, StatusCode::OK, &PasswordChanged { continue_href }, "", None))
         }
         Err(ConfirmRefused::Weak(weaknesses)) => again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(&cx, w.code))),
@@ -84,6 +84,6 @@ pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) 
 }
 
 async fn expired(cx: &Cx, visit: &Visit) -> Result<Response, DbError> {
-    let start = super::http::sign_in_endpoint(cx).await?.map(|href| Action { label: ActionLabel::BackToSignIn, href });
+    let start = sign_in_endpoint(cx).await?.map(|href| Action { label: ActionLabel::BackToSignIn, href });
     Ok(visit.problem(cx, Problem::LinkExpired { minutes: MINUTES }, start))
 }

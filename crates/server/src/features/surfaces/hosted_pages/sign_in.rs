@@ -18,14 +18,14 @@ use crate::platform::cx::Cx;
 use crate::platform::rate_limit::Limited;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
-use crate::web::page::{Problem, Refused, Visit};
+use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
 const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
 pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
     // Nobody's request: a bookmark, or the way back from a mail. The app starts a fresh one.
     if visit.query.one("request").ok().flatten().is_none()
-        && let Some(endpoint) = super::http::sign_in_endpoint(&cx).await?
+        && let Some(endpoint) = sign_in_endpoint(&cx).await?
     {
         return Ok(crate::web::page::redirect(StatusCode::FOUND, &endpoint, []));
     }

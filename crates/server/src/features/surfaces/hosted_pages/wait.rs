@@ -122,16 +122,16 @@ impl Waiting {
     /// Mails a code and lets the sign-in wait for it.
     pub async fn start_verification(&self, cx: &Cx, attempt: &Attempt) -> Result<(), ApiError> {
         let waiting = authenticate::step_up(cx, attempt, StepUp::EmailVerification, Spend::Nothing).await?;
-        self.keep_pending(cx, &waiting.pending_token, waiting.email_verification_id).await?;
+        self.keep_pending(cx, &waiting.pending_token).await?;
         Ok(())
     }
 
     /// Notes which half-done sign-in this request waits with. The token is sealed: the row alone does not let anybody go on.
-    async fn keep_pending(&self, cx: &Cx, token: &str, email_verification_id: Option<String>) -> Result<(), DbError> {
+    async fn keep_pending(&self, cx: &Cx, token: &str) -> Result<(), DbError> {
         let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
         let sealed = cx.master_key().seal("authorization_request", id.as_str(), token.as_bytes(), cx.rng());
         cx.db()
-            .write(move |tx| authorize::store::update_pending(tx, &environment, &id, Some(&sealed), email_verification_id.as_deref()))
+            .write(move |tx| authorize::store::update_pending(tx, &environment, &id, &sealed))
             .await
     }
 

@@ -44,13 +44,15 @@ pub async fn create_dev_environment(cx: &Cx, name: &str, settings: Settings) -> 
 
 /// Makes and publishes the waiting signing key if there is none.
 pub async fn publish_next_key(cx: &Cx, environment: &EnvironmentId) -> Result<(), OperatorError> {
-    let is_there = |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::store::find_next(tx, id, Algorithm::RS256)?.is_some());
+    let is_there =
+        |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::store::find_next(tx, id, Algorithm::RS256)?.is_some());
     let id = environment.clone();
     if cx.db().read(move |tx| is_there(tx, &id)).await? {
         return Ok(());
     }
     let (id, key) = (environment.clone(), mint_signing_key(cx, environment).await?);
-    let inserted = cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::store::insert(tx, &id, &key, KeyState::Next) });
+    let inserted =
+        cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::store::insert(tx, &id, &key, KeyState::Next) });
     match inserted.await {
         // Another rotation published one meanwhile.
         Err(error) if error.is_unique("signing_keys_one_next") => Ok(()),
@@ -170,7 +172,10 @@ pub async fn rotate_signing_key(cx: &Cx, environment: &Environment) -> Result<St
     match signing_keys::rotate(cx, environment, Actor::Operator).await {
         Ok(key) => Ok(key.kid),
         Err(RotateError::NotYet { at }) => Err(OperatorError::refused(
-            format!("the next key of {:?} has to be published for {} s before it signs", environment.name, environment.settings.key_publish_seconds),
+            format!(
+                "the next key of {:?} has to be published for {} s before it signs",
+                environment.name, environment.settings.key_publish_seconds
+            ),
             format!("rotate again after {at}, or lower key_publish_seconds if every verifier re-reads the key set sooner"),
         )),
         Err(RotateError::Raced) => Err(OperatorError::refused("another rotation came first", "nothing is left to do")),

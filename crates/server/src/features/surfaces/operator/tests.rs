@@ -1,1 +1,143 @@
+use axum::http::Method;
+use gatewright_db::DbError;
+use gatewright_jose::MasterKey;
+use serde_json::{Value, json};
 
+use super::*;
+use crate::both_engines;
+use crate::platform::config::Config;
+use crate::testkit::{TestApp, Tenant};
+
+fn refusal<T: std::fmt::Debug>(outcome: Result<T, OperatorError>) -> String {
+    match outcome {
+        Err(error @ OperatorError::Refused { .. }) => error.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+async fn counts(app: &TestApp) -> Vec<i64> {
+    let tables = ["environments", "clients", "environment_keys", "signing_keys"];
+    let count = app.cx().db().scan(move |tx| {
+        let count = |table| tx.one(&format!("SELECT count(*) FROM {table}"), &[])?.int();
+        tables.into_iter().map(count).collect::<Result<Vec<_>, DbError>>()
+    });
+    count.await.unwrap()
+}
+
+both_engines!(an_environment_is_made_whole_or_not_at_all, |app| async move {
+    let before = counts(&app).await;
+    let created = create_environment(app.cx(), "production", Settings::default(), false).await.unwrap();
+    let after = counts(&app).await;
+    assert_eq!(after.iter().zip(&before).map(|(a, b)| a - b).collect::<Vec<_>>(), [1, 1, 1, 2]);
+    assert!(created.api_key.reveal().starts_with("sk_live_"));
+    let error = refusal(create_environment(app.cx(), "production", Settings::default(), false).await);
+    assert_eq!(error, "there is an environment named \"production\" already; choose another name");
+    assert_eq!(counts(&app).await, after);
+});
+
+both_engines!(two_at_once_make_one_environment_of_a_name, |app| async move {
+    let make = || create_environment(app.cx(), "production", Settings::default(), false);
+    let (a, b) = tokio::join!(make(), make());
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    assert!(refusal(if a.is_err() { a } else { b }).contains("already"));
+});
+
+both_engines!(a_dev_environment_gets_its_waiting_key_a_moment_later, |app| async move {
+    let created = create_dev_environment(app.cx(), "dev", Settings::default()).await.unwrap();
+    let id = &created.environment.id;
+    let states = async || list_signing_keys(app.cx(), id).await.unwrap().into_iter().map(|key| key.state).collect::<Vec<_>>();
+    assert_eq!(states().await, ["active"]);
+    let (a, b) = tokio::join!(publish_next_key(app.cx(), id), publish_next_key(app.cx(), id));
+    assert!(a.is_ok() && b.is_ok());
+    assert_eq!(states().await, ["active", "next"]);
+});
+
+both_engines!(api_keys_work_until_they_are_revoked, |app| async move {
+    let environment = load_environment(app.cx(), "test").await.unwrap();
+    let key = create_api_key(app.cx(), &environment, "second", true).await.unwrap();
+    let tenant = Tenant { api_key: key.secret.reveal().clone(), ..app.tenant.clone() };
+    assert_eq!(app.api_as(&tenant, Method::GET, "/user_management/users", Value::Null).await.status, 200);
+    assert!(is_api_key_of(app.cx(), &environment.id, key.secret.reveal()).await.unwrap());
+    assert!(!is_api_key_of(app.cx(), &app.other.environment, key.secret.reveal()).await.unwrap());
+
+    // Another environment cannot revoke it.
+    assert!(!revoke_api_key(app.cx(), &app.other.environment, &key.id).await.unwrap());
+    assert!(revoke_api_key(app.cx(), &environment.id, &key.id).await.unwrap());
+    assert!(!revoke_api_key(app.cx(), &environment.id, &key.id).await.unwrap());
+    assert_eq!(app.api_as(&tenant, Method::GET, "/user_management/users", Value::Null).await.status, 401);
+    let listed = list_api_keys(app.cx(), &environment.id).await.unwrap();
+    assert_eq!(listed.iter().map(|key| key.revoked_at.is_some()).collect::<Vec<_>>(), [false, true]);
+    assert!(!format!("{listed:?}").contains(&key.secret.reveal()[12..40]));
+});
+
+both_engines!(environments_are_found_by_name_and_id_and_missing_ones_named, |app| async move {
+    let by_name = load_environment(app.cx(), "test").await.unwrap();
+    assert_eq!(load_environment(app.cx(), by_name.id.as_str()).await.unwrap().name, "test");
+    assert_eq!(refusal(load_environment(app.cx(), "tset").await), "no environment is named \"tset\"; there are test, other");
+});
+
+both_engines!(settings_out_of_range_are_not_stored, |app| async move {
+    let environment = load_environment(app.cx(), "test").await.unwrap();
+    let wrong = Settings { access_token_seconds: 0, ..environment.settings.clone() };
+    assert!(refusal(update_settings(app.cx(), &environment, wrong).await).starts_with("access_token_seconds: "));
+    let right = Settings { access_token_seconds: 60, ..environment.settings.clone() };
+    update_settings(app.cx(), &environment, right.clone()).await.unwrap();
+    assert_eq!(load_environment(app.cx(), "test").await.unwrap().settings, right);
+    assert_eq!(load_environment(app.cx(), "other").await.unwrap().settings, environment.settings);
+});
+
+both_engines!(a_user_is_made_once_with_its_event_and_can_sign_in, |app| async move {
+    let person = NewPerson {
+        email: "Alice@Example.test".into(),
+        password: Some("paper-lantern-42".to_owned().into()),
+        first_name: Some("Alice".into()),
+        last_name: None,
+        email_verified: true,
+    };
+    let id = create_user(app.cx(), &app.tenant.environment, &person).await.unwrap().expect("new");
+    assert_eq!(create_user(app.cx(), &app.tenant.environment, &person).await.unwrap(), None);
+    let events = app.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].0.as_str(), events[0].1["id"].as_str()), ("user.created", Some(id.as_str())));
+    assert!(!events[0].1.to_string().contains("lantern"));
+    assert_eq!(app.sign_in("alice@example.test", "paper-lantern-42").await["user"]["id"], json!(id));
+
+    let weak = NewPerson { email: "bob@example.test".into(), password: Some("short".to_owned().into()), ..person.clone() };
+    assert!(refusal(create_user(app.cx(), &app.tenant.environment, &weak).await).starts_with("the password of bob@example.test is too weak; "));
+    let wrong = NewPerson { email: "bob".into(), ..person };
+    assert!(refusal(create_user(app.cx(), &app.tenant.environment, &wrong).await).contains("not an e-mail address"));
+});
+
+both_engines!(redirects_are_kept_by_uri, |app| async move {
+    let (cx, environment, kind) = (app.cx(), &app.tenant.environment, RedirectKind::SignIn);
+    add_redirect(cx, kind, environment, "https://a.example/callback").await.unwrap();
+    add_redirect(cx, kind, environment, "https://b.example/callback").await.unwrap();
+    assert!(refusal(add_redirect(cx, kind, environment, "https://a.example/callback").await).contains("registered already"));
+    assert!(refusal(add_redirect(cx, kind, environment, "http://a.example/callback").await).contains("use https"));
+    assert!(refusal(remove_redirect(cx, kind, environment, "https://a.example/callback").await).contains("is the default"));
+    set_default_redirect(cx, kind, environment, "https://b.example/callback").await.unwrap();
+    remove_redirect(cx, kind, environment, "https://a.example/callback").await.unwrap();
+    let left: Vec<String> = list_redirects(cx, kind, environment).await.unwrap().into_iter().map(|row| row.uri).collect();
+    assert_eq!(left, ["https://b.example/callback"]);
+    assert!(list_redirects(cx, RedirectKind::SignOut, environment).await.unwrap().is_empty());
+    assert!(refusal(remove_redirect(cx, kind, &app.other.environment, "https://b.example/callback").await).contains("not registered"));
+});
+
+both_engines!(a_database_remembers_its_master_key_and_its_maker, |app| async move {
+    check_master_key(app.cx()).await.unwrap();
+    check_master_key(app.cx()).await.unwrap();
+    let parts = crate::Parts {
+        db: app.cx().db().clone(),
+        clock: app.clock.clone(),
+        rng: std::sync::Arc::new(gatewright_jose::SystemRng),
+        master_key: MasterKey::generate(&gatewright_jose::SystemRng),
+    };
+    let config = Config { public_url: "http://localhost:4700".to_owned(), dev: true, ..Config::default() };
+    let stranger = crate::build(config, parts).unwrap();
+    assert!(refusal(check_master_key(&stranger.cx).await).starts_with("master_key: is not the key this database was sealed with; "));
+
+    assert!(!is_dev_database(app.cx()).await.unwrap());
+    mark_dev_database(app.cx()).await.unwrap();
+    mark_dev_database(app.cx()).await.unwrap();
+    assert!(is_dev_database(app.cx()).await.unwrap());
+});

@@ -16,7 +16,6 @@ use super::model::AuthenticateResponse;
 use crate::features::credentials::letters::Asked;
 use crate::features::records::environments::Client;
 use crate::platform::cx::Cx;
-use crate::web::client::Peer;
 use crate::web::error::ApiError;
 
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<AuthenticateResponse, ApiError>> + Send + 'a>>;
@@ -46,7 +45,6 @@ pub struct Call {
     pub body: AuthenticateRequest,
     /// The refresh token of a browser client's cookie.
     pub cookie_token: Option<String>,
-    pub peer: Peer,
 }
 
 const GRANTS: [&Grant; 6] =
