@@ -1,6 +1,6 @@
 //! The configuration of `serve`: a TOML file, and over it `GATEWRIGHT_` variables of the same keys. A mistake names its key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gatewright_jose::MasterKey;
 use gatewright_server::Config;
@@ -13,7 +13,7 @@ const PREFIX: &str = "GATEWRIGHT_";
 /// The file that is read when none is named.
 const USUAL_FILE: &str = "gatewright.toml";
 /// Variables with our prefix that are no keys: those we set ourselves, and those Kubernetes sets for a service of our name.
-const NO_KEYS: &[&str] = &["URL", "LOG", "PORT"];
+const NO_KEYS: &[&str] = &["URL", "LOG", "CONFIG", "PORT"];
 const NO_KEY_PREFIXES: &[&str] = &["PORT_", "SERVICE_"];
 
 /// What a value may be.
@@ -76,10 +76,11 @@ pub struct Loaded {
     pub ignored: Vec<String>,
 }
 
-/// Reads `file` (or the usual one, if it exists) and the process's environment.
+/// Reads `file` (or the one that `GATEWRIGHT_CONFIG` names, or the usual one if it exists) and the process's environment.
 pub fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
-    let file = file.or_else(|| Some(Path::new(USUAL_FILE)).filter(|path| path.exists()));
-    let table = match file {
+    let named = std::env::var_os("GATEWRIGHT_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
+    let table = match file.map(Path::to_owned).or(named).or_else(usual) {
         None => Table::new(),
         Some(path) => {
             let text = std::fs::read_to_string(path)

@@ -5,6 +5,7 @@ pub mod folder;
 mod seed;
 mod welcome;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ use welcome::Facts;
 const ENVIRONMENTS: [&str; 2] = ["development", "staging"];
 
 pub fn run(args: DevArgs, log: Option<&str>, started: Instant) -> Result<ExitCode, Failure> {
-    logs::start(logs::Style::Lines, log, "info")?;
+    logs::start(logs::Style::Lines, log, "info,gatewright_db=warn")?;
     let loaded = configuration::load_environment()?;
     for name in &loaded.ignored {
         tracing::debug!("{name} is not a key of the configuration and was ignored");
@@ -55,6 +56,7 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     let config = settle(args, config, folder, &url, port);
     let (database_url, metrics) = (config.database.url.clone(), config.metrics_listen);
     let db = open(&config, schema)?;
+    schema.made.set(true);
     db.migrate()?;
     let app = database::assemble(config, db, master_key)?;
     claim(&app.cx).await?;
@@ -303,6 +305,7 @@ fn port_refused(port: u16, error: &std::io::Error) -> Failure {
 struct Schema {
     url: Option<String>,
     name: Option<String>,
+    made: Cell<bool>,
 }
 
 impl Schema {
@@ -310,12 +313,12 @@ impl Schema {
         let url = args.database_url.clone().filter(|url| args.ephemeral && url.starts_with("postgres"));
         let rng: &dyn Rng = &SystemRng;
         let name = url.as_ref().map(|_| format!("gatewright_dev_{:016x}", u64::from_le_bytes(rng.array())));
-        Self { url, name }
+        Self { url, name, made: Cell::new(false) }
     }
 
     /// Nothing is left of an ephemeral run.
     fn remove(&self) {
-        let (Some(url), Some(name)) = (&self.url, &self.name) else { return };
+        let (Some(url), Some(name), true) = (&self.url, &self.name, self.made.get()) else { return };
         let sql = format!("DROP SCHEMA IF EXISTS {name} CASCADE");
         let removed = Db::open(&DbConfig { connections: 1, ..DbConfig::new(url) }).and_then(|db| {
             let runtime =

@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use gatewright_db::{Db, DbConfig, DbError};
 use serde_json::Value;
 
 use crate::running::{PATIENCE, Server, free_port, gatewright, request, run};
@@ -210,4 +211,28 @@ fn both_loopback_addresses_answer() {
         let at = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, server.at.port()));
         assert_eq!(request(at, "GET", "/dev/inbox.json", &[], "").status, 200);
     }
+}
+
+#[test]
+fn an_ephemeral_run_on_postgresql_works_in_a_schema_of_its_own_and_drops_it() {
+    let url = std::env::var("GATEWRIGHT_TEST_PG").expect("set GATEWRIGHT_TEST_PG, or run cargo xtask test");
+    let schemas = || {
+        let db = Db::open(&DbConfig::new(&url)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let sql = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'gatewright_dev_%' ORDER BY 1";
+        let rows = runtime.block_on(
+            db.read(move |tx| tx.list(sql, &[])?.into_iter().map(|mut row| row.text()).collect::<Result<Vec<String>, DbError>>()),
+        );
+        db.close();
+        rows.unwrap()
+    };
+    let before = schemas();
+    let servers = [Server::dev(["--ephemeral", "--database-url", &url], &[]), Server::dev(["--ephemeral", "--database-url", &url], &[])];
+    assert_eq!(schemas().len(), before.len() + 2);
+    for server in servers {
+        let users = server.ask_with_key("/user_management/users", server.fact("api_key"));
+        assert_eq!(users.json()["data"].as_array().unwrap().len(), 2, "{users:?}");
+        assert!(server.stop().success());
+    }
+    assert_eq!(schemas(), before);
 }

@@ -197,11 +197,11 @@ impl TestApp {
     /// Changes the tenant's settings.
     pub async fn settings(&self, change: impl FnOnce(&mut Settings)) {
         let id = self.tenant.environment.clone();
-        let found = self.cx.db().read(move |tx| crate::features::records::environments::store::find(tx, &id)).await;
+        let found = self.cx.db().read(move |tx| crate::features::records::environments::find(tx, &id)).await;
         let mut settings = found.expect("readable").expect("the tenant exists").settings;
         change(&mut settings);
         let (id, now) = (self.tenant.environment.clone(), self.now());
-        let write = self.cx.db().write(move |tx| crate::features::records::environments::store::update_settings(tx, &id, &settings, now));
+        let write = self.cx.db().write(move |tx| crate::features::records::environments::update_settings(tx, &id, &settings, now));
         assert!(write.await.expect("writable"));
     }
 

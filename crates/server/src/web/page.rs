@@ -130,7 +130,7 @@ fn policy(form_origin: Option<&str>, logo_url: Option<&str>) -> HeaderValue {
 
 /// Where a sign-in starts that no app began: the first environment's that has one.
 pub async fn sign_in_endpoint(cx: &Cx) -> Result<Option<String>, gatewright_db::DbError> {
-    let environments = cx.db().read(environments::store::list).await?;
+    let environments = cx.db().read(environments::list).await?;
     Ok(environments.into_iter().find_map(|environment| environment.settings.sign_in_endpoint))
 }
 

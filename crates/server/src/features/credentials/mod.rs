@@ -6,6 +6,7 @@ pub mod email_changes;
 pub mod email_verifications;
 pub mod letters;
 pub mod magic_auths;
+pub mod methods;
 pub mod one_time_codes;
 pub mod password_resets;
 pub mod passwords;

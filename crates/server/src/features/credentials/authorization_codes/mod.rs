@@ -1,14 +1,15 @@
 //! Authorization codes : what a finished sign-in at the hosted pages hands to the app. One use, ten minutes.
 //! Redeeming one twice ends the session that the first use opened (RFC 6749 §4.1.2).
 
-pub mod store;
+mod store;
 
+pub use store::{close_of_user, find, insert, take};
 use std::time::Duration;
 
 use gatewright_base::Timestamp;
 
 use crate::features::Feature;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::jobs::{Job, JobFuture};
 

@@ -1,8 +1,9 @@
 //! The server's own sign-in session in a browser, so that a second app of the environment signs in without asking again.
 //! A cookie per environment; a new value at each sign-in, so none can be planted (attack row 44).
 
-pub mod store;
+mod store;
 
+pub use store::{delete, delete_of_user, insert};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -10,7 +11,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 
 use crate::features::Feature;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::jobs::{Job, JobFuture};

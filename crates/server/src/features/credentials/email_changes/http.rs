@@ -34,7 +34,12 @@ struct ConfirmBody {
 #[utoipa::path(post, path = "/user_management/users/{id}/email_change/send", operation_id = "send_email_change", tag = "user-management.users",
     params(("id" = String, Path)), request_body = SendBody,
     responses((status = 200, body = EmailChangeView), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
-async fn send(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>, Json(body): Json<SendBody>) -> Result<axum::Json<EmailChangeView>, ApiError> {
+async fn send(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<SendBody>,
+) -> Result<axum::Json<EmailChangeView>, ApiError> {
     let new_email = EmailAddress::parse(&body.new_email)
         .ok_or_else(|| ApiError::plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_email", "The new email address is not valid."))?;
     let user = load_user(&cx, &caller, &id).await?;
@@ -44,7 +49,7 @@ async fn send(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>, Json
     let prepared = prepare(&cx, &caller.environment, &user, &new_email, &Asked::default()).await?;
     let scribe = caller.scribe(&cx);
     match cx.db().write(move |tx| super::send(tx, &prepared, &scribe)).await? {
-        Sent::Sent { change, user } => Ok(axum::Json(EmailChangeView::new(&change, &user))),
+        Sent::Posted { change, user } => Ok(axum::Json(EmailChangeView::new(&change, &user))),
         Sent::NotNeeded => Err(not_needed()),
         Sent::NotAvailable => Err(not_available()),
         Sent::NoSuchUser => Err(ApiError::not_found("User", &id)),
@@ -66,7 +71,9 @@ async fn confirm(
     match super::confirm(&cx, &caller.environment, &user_id, &body.code, &Asked::default(), caller.scribe(&cx)).await? {
         Confirmation::Changed { user } => Ok(axum::Json(EmailChangeConfirmationView::from(&user))),
         Confirmation::Refused(reason) => Err(refusal(reason)),
-        Confirmation::NoneWaiting => Err(ApiError::conflict("no_pending_email_change", "No change of the email address is waiting for a code.")),
+        Confirmation::NoneWaiting => {
+            Err(ApiError::conflict("no_pending_email_change", "No change of the email address is waiting for a code."))
+        }
         Confirmation::NotAvailable => Err(not_available()),
         Confirmation::NoSuchUser => Err(ApiError::not_found("User", &id)),
     }
@@ -94,6 +101,6 @@ fn not_available() -> ApiError {
 
 async fn load_user(cx: &Cx, caller: &Caller, id: &str) -> Result<User, ApiError> {
     let (environment, user_id) = (caller.environment.clone(), UserId::from_text(id));
-    let found = cx.db().read(move |tx| users::store::find(tx, &environment, &user_id)).await?;
+    let found = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?;
     found.ok_or_else(|| ApiError::not_found("User", id))
 }

@@ -53,8 +53,12 @@ impl std::fmt::Debug for Prepared {
 
 /// What became of the wish for a new address.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
 pub enum Sent {
-    Sent { change: EmailChange, user: User },
+    Posted {
+        change: EmailChange,
+        user: User,
+    },
     /// It is the address the user has.
     NotNeeded,
     /// Another user has it.
@@ -64,8 +68,11 @@ pub enum Sent {
 
 /// What became of a code for a new address.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
 pub enum Confirmation {
-    Changed { user: User },
+    Changed {
+        user: User,
+    },
     Refused(Refused),
     /// There is nothing to confirm.
     NoneWaiting,
@@ -75,7 +82,13 @@ pub enum Confirmation {
 }
 
 /// Makes a code for the new address. Counts the mail against the limits of the user and of the address.
-pub async fn prepare(cx: &Cx, environment: &EnvironmentId, user: &User, new_email: &EmailAddress, asked: &Asked) -> Result<Prepared, MailRefused> {
+pub async fn prepare(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    user: &User,
+    new_email: &EmailAddress,
+    asked: &Asked,
+) -> Result<Prepared, MailRefused> {
     letters::count_mail(cx, environment, KIND, user.id.as_str()).await?;
     letters::count_mail(cx, environment, KIND, new_email.key()).await?;
     let now = cx.now();
@@ -98,8 +111,8 @@ pub async fn prepare(cx: &Cx, environment: &EnvironmentId, user: &User, new_emai
 /// Stores the wish and posts the code. The user keeps the old address for now; an earlier wish no longer counts.
 pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Sent, DbError> {
     let Prepared { environment, change, new_email, draft } = prepared;
-    users::store::lock(tx, environment, &change.user_id)?;
-    let Some(user) = users::store::find(tx, environment, &change.user_id)? else { return Ok(Sent::NoSuchUser) };
+    users::lock(tx, environment, &change.user_id)?;
+    let Some(user) = users::find(tx, environment, &change.user_id)? else { return Ok(Sent::NoSuchUser) };
     if user.email == *new_email {
         return Ok(Sent::NotNeeded);
     }
@@ -109,17 +122,24 @@ pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Sen
     store::close_of_user(tx, environment, &user.id, scribe.now)?;
     store::insert(tx, environment, change)?;
     draft.post(tx, environment)?;
-    Ok(Sent::Sent { change: change.clone(), user })
+    Ok(Sent::Posted { change: change.clone(), user })
 }
 
 /// Tries the code of the newest wish and, when it is right, moves the user to the new address: proved, every session ended,
 /// pending password resets dead, the old address told. Exactly one of any number of callers changes anything.
-pub async fn confirm(cx: &Cx, environment: &EnvironmentId, user_id: &UserId, given: &str, asked: &Asked, scribe: Scribe) -> Result<Confirmation, DbError> {
+pub async fn confirm(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    user_id: &UserId,
+    given: &str,
+    asked: &Asked,
+    scribe: Scribe,
+) -> Result<Confirmation, DbError> {
     let found = {
         let (environment, user_id) = (environment.clone(), user_id.clone());
         cx.db()
             .read(move |tx| {
-                let user = users::store::find(tx, &environment, &user_id)?;
+                let user = users::find(tx, &environment, &user_id)?;
                 Ok::<_, DbError>((user, store::find_newest(tx, &environment, &user_id)?))
             })
             .await?
@@ -140,8 +160,8 @@ pub async fn confirm(cx: &Cx, environment: &EnvironmentId, user_id: &UserId, giv
             if let Verdict::Refused(reason) = one_time_codes::try_code(tx, store::CODES, place, &master_key, &given, scribe.now)? {
                 return Ok::<_, DbError>(Confirmation::Refused(reason));
             }
-            users::store::lock(tx, &environment, &change.user_id)?;
-            let Some(current) = users::store::find(tx, &environment, &change.user_id)? else { return Ok(Confirmation::NoSuchUser) };
+            users::lock(tx, &environment, &change.user_id)?;
+            let Some(current) = users::find(tx, &environment, &change.user_id)? else { return Ok(Confirmation::NoSuchUser) };
             // The notice is for the address that is left. If that changed under way, the wish was made under other circumstances.
             if current.email != user.email {
                 return Ok(Confirmation::NoneWaiting);
@@ -169,7 +189,7 @@ pub fn close_all(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, no
 fn move_to(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, new_email: &EmailAddress, scribe: &Scribe) -> Result<User, DbError> {
     let change = UserChange { email: Some(new_email.clone()), email_verified: Some(true), ..UserChange::default() };
     let user = user.changed(change, scribe.now).map_err(|error| DbError::Other(format!("users.{}: {}", error.field, error.code)))?;
-    users::store::update(tx, environment, &user)?;
+    users::update(tx, environment, &user)?;
     password_resets::close_all(tx, environment, &user.id, scribe.now)?;
     sessions::end_of_user(tx, environment, &user.id, scribe)?;
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&user)))?;
@@ -177,7 +197,7 @@ fn move_to(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, new_email: 
 }
 
 fn is_taken(tx: &mut Tx<'_>, environment: &EnvironmentId, email: &EmailAddress, by_another_than: &UserId) -> Result<bool, DbError> {
-    Ok(users::store::find_by_email(tx, environment, email)?.is_some_and(|owner| owner.id != *by_another_than))
+    Ok(users::find_by_email(tx, environment, email)?.is_some_and(|owner| owner.id != *by_another_than))
 }
 
 fn place<'a>(environment: &'a EnvironmentId, id: &'a EmailChangeId) -> Place<'a> {

@@ -46,5 +46,6 @@ pub const CLOSE_OF_USER: &str =
 pub const TAKE_TRY: &str = "UPDATE email_changes SET attempts = attempts + 1, updated_at = $3 \
      WHERE environment_id = $1 AND id = $2 AND used_at IS NULL AND expires_at > $3 AND attempts < $4 RETURNING code_sealed";
 pub const FIND_STATE: &str = "SELECT attempts, expires_at, used_at FROM email_changes WHERE environment_id = $1 AND id = $2";
-pub const TAKE: &str = "UPDATE email_changes SET used_at = $3, updated_at = $3 WHERE environment_id = $1 AND id = $2 AND used_at IS NULL RETURNING id";
+pub const TAKE: &str =
+    "UPDATE email_changes SET used_at = $3, updated_at = $3 WHERE environment_id = $1 AND id = $2 AND used_at IS NULL RETURNING id";
 pub const SWEEP: &str = "DELETE FROM email_changes WHERE expires_at < $1";

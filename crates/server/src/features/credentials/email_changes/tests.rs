@@ -50,8 +50,14 @@ both_engines!(row_32_the_old_address_stays_until_the_new_one_is_proved_and_both_
     let reset = app.api(Method::POST, "/user_management/password_reset", json!({"email": "old@example.com"})).await;
 
     let asked = ask(&app, &user, "New@example.com").await;
-    assert_eq!((asked.status, asked.body["object"].as_str(), asked.body["new_email"].as_str()), (200, Some("email_change"), Some("New@example.com")));
-    assert_eq!((asked.body["user"]["email"].as_str(), asked.body["expires_at"].as_str()), (Some("old@example.com"), Some("2026-01-15T12:10:00.001Z")));
+    assert_eq!(
+        (asked.status, asked.body["object"].as_str(), asked.body["new_email"].as_str()),
+        (200, Some("email_change"), Some("New@example.com"))
+    );
+    assert_eq!(
+        (asked.body["user"]["email"].as_str(), asked.body["expires_at"].as_str()),
+        (Some("old@example.com"), Some("2026-01-15T12:10:00.001Z"))
+    );
     assert!(asked.body.get("code").is_none(), "only the new mailbox gets the code");
     let mail = app.mails().await[0].clone();
     assert_eq!(mail.to, "New@example.com");
@@ -117,7 +123,12 @@ both_engines!(an_address_belongs_to_one_user, |app| async {
     }
     assert_eq!(ask(&app, "user_01JD8Q4ZK7ABCDEFGHJKMNPQRS", "new@example.com").await.status, 404);
     let stranger = app
-        .api_as(&app.other, Method::POST, &format!("/user_management/users/{user}/email_change/send"), json!({"new_email": "new@example.com"}))
+        .api_as(
+            &app.other,
+            Method::POST,
+            &format!("/user_management/users/{user}/email_change/send"),
+            json!({"new_email": "new@example.com"}),
+        )
         .await;
     assert_eq!(stranger.status, 404);
     // Free when asked for, taken when proved.
@@ -133,7 +144,8 @@ both_engines!(row_32_of_64_at_once_with_the_right_code_one_changes_the_address, 
     let code = code_for(&app, &user, "new@example.com").await;
     let mut racers = tokio::task::JoinSet::new();
     for _ in 0..64 {
-        let (cx, environment, user, code) = (app.cx().clone(), app.tenant.environment.clone(), UserId::from_text(user.as_str()), code.clone());
+        let (cx, environment, user, code) =
+            (app.cx().clone(), app.tenant.environment.clone(), UserId::from_text(user.as_str()), code.clone());
         racers.spawn(async move {
             let scribe = cx.scribe(Actor::System);
             confirm(&cx, &environment, &user, &code, &Asked::default(), scribe).await.unwrap()

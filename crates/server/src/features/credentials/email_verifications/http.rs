@@ -82,7 +82,7 @@ async fn confirm(
     let outcome = cx
         .db()
         .write(move |tx| {
-            let Some(user) = users::store::find(tx, &environment, &user_id)? else { return Ok::<_, DbError>(None) };
+            let Some(user) = users::find(tx, &environment, &user_id)? else { return Ok::<_, DbError>(None) };
             let redemption = redeem(tx, &master_key, &environment, Target::User(&user.id), &body.code, &scribe)?;
             Ok(Some((user.email_verified, redemption)))
         })
@@ -109,6 +109,6 @@ fn refusal(reason: Refused) -> ApiError {
 
 async fn load_user(cx: &Cx, caller: &Caller, id: &str) -> Result<User, ApiError> {
     let (environment, user_id) = (caller.environment.clone(), UserId::from_text(id));
-    let found = cx.db().read(move |tx| users::store::find(tx, &environment, &user_id)).await?;
+    let found = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?;
     found.ok_or_else(|| ApiError::not_found("User", id))
 }

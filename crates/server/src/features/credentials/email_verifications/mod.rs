@@ -2,10 +2,11 @@
 
 mod http;
 mod model;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::close_of_user;
 pub use super::one_time_codes::Refused;
 pub use model::{EmailVerification, EmailVerificationId};
 
@@ -71,6 +72,7 @@ pub enum Target<'a> {
 
 /// What became of a code that was given.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
 pub enum Redemption {
     Redeemed { user: User },
     Refused { reason: Refused },
@@ -90,8 +92,8 @@ pub async fn prepare(cx: &Cx, environment: &Environment, user: &User, asked: &As
 /// Stores the code and posts its mail. `None`: the user is gone or has another address by now. Earlier codes of the user no longer work.
 pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Option<EmailVerification>, DbError> {
     let (environment, now) = (&prepared.environment, scribe.now);
-    users::store::lock(tx, environment, &prepared.user_id)?;
-    let user = users::store::find(tx, environment, &prepared.user_id)?;
+    users::lock(tx, environment, &prepared.user_id)?;
+    let user = users::find(tx, environment, &prepared.user_id)?;
     if user.is_none_or(|user| user.email != prepared.email) {
         return Ok(None);
     }
@@ -131,13 +133,13 @@ pub fn redeem(
     {
         return refuse(reason);
     }
-    users::store::lock(tx, environment, &verification.user_id)?;
+    users::lock(tx, environment, &verification.user_id)?;
     // A code sent to an address the user has left proves nothing about the one they have now.
     let sent_to = EmailAddress::parse(&verification.email);
-    let user = users::store::find(tx, environment, &verification.user_id)?
+    let user = users::find(tx, environment, &verification.user_id)?
         .filter(|user| sent_to.is_some_and(|sent_to| sent_to.key() == user.email.key()));
     let Some(user) = user else { return refuse(Refused::Expired) };
-    if !users::store::mark_email_verified(tx, environment, &user.id, user.email.key(), scribe.now)? {
+    if !users::mark_email_verified(tx, environment, &user.id, user.email.key(), scribe.now)? {
         return Ok(Redemption::Redeemed { user });
     }
     let user = User { email_verified: true, updated_at: scribe.now, ..user };

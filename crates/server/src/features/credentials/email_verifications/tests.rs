@@ -49,7 +49,10 @@ both_engines!(a_code_proves_the_address, |app| async {
     assert_eq!((created["user_id"].as_str(), created.get("code")), (Some(user.as_str()), None));
     let path = format!("/user_management/email_verification/{}", created["id"].as_str().unwrap());
     let found = app.api(Method::GET, &path, Value::Null).await;
-    assert_eq!((found.status, found.body["code"].as_str(), found.body["expires_at"].as_str()), (200, Some(code.as_str()), Some("2026-01-15T12:10:00.001Z")));
+    assert_eq!(
+        (found.status, found.body["code"].as_str(), found.body["expires_at"].as_str()),
+        (200, Some(code.as_str()), Some("2026-01-15T12:10:00.001Z"))
+    );
     assert_eq!(app.api_as(&app.other, Method::GET, &path, Value::Null).await.status, 404);
 
     let stranger = app
@@ -90,7 +93,8 @@ both_engines!(row_33_of_64_at_once_with_the_right_code_one_verifies, |app| async
     let code = send(&app, &user).await;
     let mut racers = tokio::task::JoinSet::new();
     for _ in 0..64 {
-        let (cx, environment, user, code) = (app.cx().clone(), app.tenant.environment.clone(), UserId::from_text(user.as_str()), code.clone());
+        let (cx, environment, user, code) =
+            (app.cx().clone(), app.tenant.environment.clone(), UserId::from_text(user.as_str()), code.clone());
         racers.spawn(async move {
             let (scribe, cx_in) = (cx.scribe(Actor::System), cx.clone());
             cx.db().write(move |tx| redeem(tx, cx_in.master_key(), &environment, Target::User(&user), &code, &scribe)).await.unwrap()

@@ -52,7 +52,11 @@ struct CreateMagicAuthResponse {
 #[utoipa::path(post, path = "/user_management/magic_auth", operation_id = "create_magic_auth", tag = "user-management.magic-auth",
     request_body = CreateBody,
     responses((status = 201, body = CreateMagicAuthResponse), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
-async fn create(State(cx): State<Cx>, caller: Caller, Json(body): Json<CreateBody>) -> Result<(StatusCode, axum::Json<CreateMagicAuthResponse>), ApiError> {
+async fn create(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Json(body): Json<CreateBody>,
+) -> Result<(StatusCode, axum::Json<CreateMagicAuthResponse>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
     if body.invitation_token.is_some() {
         return Err(ApiError::oauth("invitation_invalid", "The invitation is not valid."));
@@ -67,7 +71,10 @@ async fn create(State(cx): State<Cx>, caller: Caller, Json(body): Json<CreateBod
     let scribe = caller.scribe(&cx);
     let sent = cx.db().write(move |tx| send(tx, &prepared, &scribe)).await?;
     let Some(magic_auth) = sent else {
-        return Err(ApiError::oauth("sign_up_not_allowed", "There is no user with this email, and sign-up is not allowed in this environment."));
+        return Err(ApiError::oauth(
+            "sign_up_not_allowed",
+            "There is no user with this email, and sign-up is not allowed in this environment.",
+        ));
     };
     let magic_auth = MagicAuthView::new(&magic_auth, code.reveal());
     Ok((StatusCode::CREATED, axum::Json(CreateMagicAuthResponse { magic_auth, radar_auth_attempt_id: None })))

@@ -2,10 +2,11 @@
 
 mod http;
 mod model;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::close_of_user;
 pub use super::one_time_codes::Refused;
 pub use model::{MagicAuth, MagicAuthId};
 
@@ -67,10 +68,16 @@ impl Prepared {
 
 /// What became of a code that was given.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
 pub enum Redemption {
-    Redeemed { user: User },
+    Redeemed {
+        user: User,
+    },
     /// With the user whose code was tried, for the event of the failure.
-    Refused { user_id: Option<UserId>, reason: Refused },
+    Refused {
+        user_id: Option<UserId>,
+        reason: Refused,
+    },
 }
 
 /// Makes a code for `email`. `browser_hash` binds it to the browser that asks; the API asks without.
@@ -85,7 +92,7 @@ pub async fn prepare(
     letters::count_mail(cx, &environment.id, KIND, email.key()).await?;
     let user = {
         let (id, email) = (environment.id.clone(), email.clone());
-        cx.db().read(move |tx| users::store::find_by_email(tx, &id, &email)).await?
+        cx.db().read(move |tx| users::find_by_email(tx, &id, &email)).await?
     };
     // Two spellings may share a key and not a mailbox: a known user's mail goes to the address on record, never to the typed one.
     let email = user.as_ref().map_or_else(|| email.clone(), |user| user.email.clone());
@@ -95,7 +102,16 @@ pub async fn prepare(
     let code_sealed = place(&environment.id, &id).seal(cx.master_key(), &code, cx.rng());
     let mail = SignInCode { code: code.reveal().clone(), minutes: MINUTES, facts: asked.facts(cx, &email) };
     let draft = letters::draft(cx, &environment.id, &email, asked.lang_for(user.as_ref()), &mail)?;
-    Ok(Prepared { environment: environment.clone(), email, id, new_user: UserId::mint(now, cx.rng()), code, code_sealed, browser_hash, draft })
+    Ok(Prepared {
+        environment: environment.clone(),
+        email,
+        id,
+        new_user: UserId::mint(now, cx.rng()),
+        code,
+        code_sealed,
+        browser_hash,
+        draft,
+    })
 }
 
 /// Stores the code and posts its mail; makes the user if there is none and sign-up is open. `None`: nobody has the address and
@@ -106,7 +122,7 @@ pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Opt
         prepared.draft.discard(tx, environment)?;
         return Ok(None);
     };
-    users::store::lock(tx, environment, &user.id)?;
+    users::lock(tx, environment, &user.id)?;
     store::close_of_user(tx, environment, &user.id, now)?;
     let magic_auth = MagicAuth {
         id: prepared.id.clone(),
@@ -128,16 +144,16 @@ pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Opt
 
 fn find_or_insert_user(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Option<User>, DbError> {
     let (environment, email) = (&prepared.environment.id, &prepared.email);
-    if let Some(user) = users::store::find_by_email(tx, environment, email)? {
+    if let Some(user) = users::find_by_email(tx, environment, email)? {
         return Ok(Some(user));
     }
     if !prepared.environment.settings.sign_up {
         return Ok(None);
     }
     let user = User::new(prepared.new_user.clone(), email.clone(), NewUser::default(), scribe.now);
-    if !users::store::insert(tx, environment, &user)? {
+    if !users::insert(tx, environment, &user)? {
         // Another request made the user between the look and the insert.
-        return users::store::find_by_email(tx, environment, email);
+        return users::find_by_email(tx, environment, email);
     }
     scribe.record(tx, environment, &Event::new("user.created", UserView::from(&user)))?;
     Ok(Some(user))
@@ -157,7 +173,7 @@ pub fn redeem(
     scribe: &Scribe,
 ) -> Result<Redemption, DbError> {
     let id = &environment.id;
-    let (user_id, found) = match users::store::find_by_email(tx, id, email)? {
+    let (user_id, found) = match users::find_by_email(tx, id, email)? {
         Some(user) => (Some(user.id.clone()), store::find_newest(tx, id, &user.id)?),
         None => (None, None),
     };
@@ -170,20 +186,21 @@ pub fn redeem(
     if magic_auth.browser_hash.as_deref() != browser_hash {
         return refuse(Refused::Wrong);
     }
-    if let Verdict::Refused(reason) = one_time_codes::try_code(tx, store::CODES, place(id, &magic_auth.id), master_key, given, scribe.now)? {
+    if let Verdict::Refused(reason) = one_time_codes::try_code(tx, store::CODES, place(id, &magic_auth.id), master_key, given, scribe.now)?
+    {
         return refuse(reason);
     }
-    users::store::lock(tx, id, &magic_auth.user_id)?;
-    let user = users::store::find(tx, id, &magic_auth.user_id)?.filter(|user| is_still(&user.email, &magic_auth.email));
+    users::lock(tx, id, &magic_auth.user_id)?;
+    let user = users::find(tx, id, &magic_auth.user_id)?.filter(|user| is_still(&user.email, &magic_auth.email));
     let Some(user) = user else { return refuse(Refused::Expired) };
     Ok(Redemption::Redeemed { user: prove_email(tx, id, user, scribe)? })
 }
 
 fn prove_email(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, scribe: &Scribe) -> Result<User, DbError> {
-    if !users::store::mark_email_verified(tx, environment, &user.id, user.email.key(), scribe.now)? {
+    if !users::mark_email_verified(tx, environment, &user.id, user.email.key(), scribe.now)? {
         return Ok(user);
     }
-    passwords::store::delete(tx, environment, &user.id)?;
+    passwords::delete(tx, environment, &user.id)?;
     sessions::end_of_user(tx, environment, &user.id, scribe)?;
     let proved = User { email_verified: true, updated_at: scribe.now, ..user };
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&proved)))?;

@@ -106,9 +106,9 @@ both_engines!(row_30_proving_an_address_first_drops_what_a_stranger_left_in_the_
     app.cx()
         .db()
         .write(move |tx| {
-            let mut user = users::store::find(tx, &environment, &id)?.unwrap();
+            let mut user = users::find(tx, &environment, &id)?.unwrap();
             user.email_verified = false;
-            users::store::update(tx, &environment, &user)
+            users::update(tx, &environment, &user)
         })
         .await
         .unwrap();
@@ -184,9 +184,9 @@ both_engines!(row_33_a_code_for_an_address_the_user_left_is_worth_nothing, |app|
     app.cx()
         .db()
         .write(move |tx| {
-            let user = users::store::find(tx, &environment, &id)?.unwrap();
+            let user = users::find(tx, &environment, &id)?.unwrap();
             let change = users::UserChange { email: Some(address("new@example.com")), ..users::UserChange::default() };
-            users::store::update(tx, &environment, &user.changed(change, now).unwrap())
+            users::update(tx, &environment, &user.changed(change, now).unwrap())
         })
         .await
         .unwrap();
@@ -220,7 +220,10 @@ both_engines!(row_33_guessing_at_once_gives_no_more_than_five_guesses, |app| asy
         let (cx, environment, guess) = (app.cx().clone(), environment.clone(), wrong(&code));
         racers.spawn(async move {
             let (scribe, cx_in) = (cx.scribe(Actor::System), cx.clone());
-            cx.db().write(move |tx| redeem(tx, cx_in.master_key(), &environment, &address("a@example.com"), &guess, None, &scribe)).await.unwrap()
+            cx.db()
+                .write(move |tx| redeem(tx, cx_in.master_key(), &environment, &address("a@example.com"), &guess, None, &scribe))
+                .await
+                .unwrap()
         });
     }
     let outcomes = racers.join_all().await;

@@ -31,9 +31,18 @@ pub struct Statements {
 ///
 /// The try is counted before anything is compared and is there to stay: answer `Ok` to a refusal, or the count rolls back
 /// with it and the code can be tried without end.
-pub fn try_code(tx: &mut Tx<'_>, table: Statements, place: Place<'_>, master_key: &MasterKey, given: &str, now: Timestamp) -> Result<Verdict, DbError> {
+pub fn try_code(
+    tx: &mut Tx<'_>,
+    table: Statements,
+    place: Place<'_>,
+    master_key: &MasterKey,
+    given: &str,
+    now: Timestamp,
+) -> Result<Verdict, DbError> {
     let Some(mut row) = tx.take_once(table.take_try, params![place.environment, place.row, now, MAX_ATTEMPTS])? else {
-        let Some(mut row) = tx.optional(table.find_state, params![place.environment, place.row])? else { return Ok(Verdict::Refused(Refused::Wrong)) };
+        let Some(mut row) = tx.optional(table.find_state, params![place.environment, place.row])? else {
+            return Ok(Verdict::Refused(Refused::Wrong));
+        };
         let state = CodeState { attempts: row.int()?, expires_at: row.time()?, used_at: row.opt_time()? };
         return Ok(Verdict::Refused(decide_open(&state, now).err().unwrap_or(Refused::Wrong)));
     };
@@ -42,7 +51,9 @@ pub fn try_code(tx: &mut Tx<'_>, table: Statements, place: Place<'_>, master_key
         .open(master_key, &sealed)
         .ok_or_else(|| DbError::Other(format!("{} of {} does not open; is this the right master key?", place.column, place.row)))?;
     match decide(&code, given) {
-        Verdict::Right if tx.take_once(table.take, params![place.environment, place.row, now])?.is_none() => Ok(Verdict::Refused(Refused::Used)),
+        Verdict::Right if tx.take_once(table.take, params![place.environment, place.row, now])?.is_none() => {
+            Ok(Verdict::Refused(Refused::Used))
+        }
         verdict => Ok(verdict),
     }
 }

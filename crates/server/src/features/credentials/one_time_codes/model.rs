@@ -107,7 +107,8 @@ mod tests {
         for typed in ["482913", "482 913", "482-913", " 4 8 2 9 1 3\n", "482\u{a0}913", "482\u{2013}913"] {
             assert_eq!(normalize(typed).as_deref(), Some("482913"), "{typed:?}");
         }
-        for typed in ["", "48291", "4829134", "48291x", "４８２９１３", "482.913", "+48291", &"1".repeat(1_000_000), &" ".repeat(1_000_000)] {
+        for typed in ["", "48291", "4829134", "48291x", "４８２９１３", "482.913", "+48291", &"1".repeat(1_000_000), &" ".repeat(1_000_000)]
+        {
             assert_eq!(normalize(typed), None, "{} bytes", typed.len());
         }
     }
@@ -150,7 +151,11 @@ mod tests {
         let code = mint(&rng);
         let sealed = place.seal(&master_key, &code, &rng);
         assert_eq!(place.open(&master_key, &sealed).unwrap().reveal(), code.reveal());
-        for place in [Place { row: "magic_auth_2", ..place }, Place { environment: &other, ..place }, Place { column: "email_changes.code", ..place }] {
+        for place in [
+            Place { row: "magic_auth_2", ..place },
+            Place { environment: &other, ..place },
+            Place { column: "email_changes.code", ..place },
+        ] {
             assert!(place.open(&master_key, &sealed).is_none(), "{place:?}");
         }
     }

@@ -47,7 +47,11 @@ struct ResetPasswordResponse {
     request_body = CreateBody,
     responses((status = 201, body = PasswordResetView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
-async fn create(State(cx): State<Cx>, caller: Caller, Json(body): Json<CreateBody>) -> Result<(StatusCode, axum::Json<PasswordResetView>), ApiError> {
+async fn create(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Json(body): Json<CreateBody>,
+) -> Result<(StatusCode, axum::Json<PasswordResetView>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
     let environment = environments::load(&cx, &caller.environment).await?;
     if !environment.settings.password {
@@ -79,7 +83,11 @@ async fn load(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>) -> R
     request_body = ConfirmBody,
     responses((status = 200, body = ResetPasswordResponse), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-async fn confirm(State(cx): State<Cx>, caller: Caller, Json(body): Json<ConfirmBody>) -> Result<axum::Json<ResetPasswordResponse>, ApiError> {
+async fn confirm(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Json(body): Json<ConfirmBody>,
+) -> Result<axum::Json<ResetPasswordResponse>, ApiError> {
     let found = look_up(&cx, body.token.reveal()).await?.filter(|open| open.environment.id == caller.environment);
     // The token is not quoted: it may be one letter off a good one.
     let open = found.ok_or_else(|| ApiError::plain(StatusCode::NOT_FOUND, "entity_not_found", "Password reset token not found."))?;

@@ -93,7 +93,7 @@ pub async fn prepare(cx: &Cx, environment: &Environment, email: &EmailAddress, a
     letters::count_mail(cx, &environment.id, KIND, email.key()).await?;
     let user = {
         let (id, email) = (environment.id.clone(), email.clone());
-        cx.db().read(move |tx| users::store::find_by_email(tx, &id, &email)).await?
+        cx.db().read(move |tx| users::find_by_email(tx, &id, &email)).await?
     };
     // Two spellings may share a key and not a mailbox: the link goes to the address on record, never to the typed one.
     let email = user.as_ref().map_or_else(|| email.clone(), |user| user.email.clone());
@@ -109,11 +109,11 @@ pub async fn prepare(cx: &Cx, environment: &Environment, email: &EmailAddress, a
 /// Stores the link and posts its mail. `None`: nobody has the address, so nothing went out. Earlier links of the user no longer work.
 pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Option<PasswordReset>, DbError> {
     let (environment, now) = (&prepared.environment, scribe.now);
-    let Some(user) = users::store::find_by_email(tx, environment, &prepared.email)? else {
+    let Some(user) = users::find_by_email(tx, environment, &prepared.email)? else {
         prepared.draft.discard(tx, environment)?;
         return Ok(None);
     };
-    users::store::lock(tx, environment, &user.id)?;
+    users::lock(tx, environment, &user.id)?;
     store::close_of_user(tx, environment, &user.id, now)?;
     let reset = PasswordReset {
         id: prepared.id.clone(),
@@ -146,7 +146,7 @@ async fn look_up(cx: &Cx, token: &str) -> Result<Option<Open>, DbError> {
     cx.db()
         .read(move |tx| {
             let Some((id, reset)) = store::find_by_token(tx, &hash)? else { return Ok(None) };
-            let (environment, user) = (environments::store::find(tx, &id)?, users::store::find(tx, &id, &reset.user_id)?);
+            let (environment, user) = (environments::find(tx, &id)?, users::find(tx, &id, &reset.user_id)?);
             Ok(environment.zip(user).map(|(environment, user)| Open { environment, reset, user }))
         })
         .await
@@ -187,14 +187,14 @@ fn confirm_in(
     if !store::take(tx, environment, &reset.id, now)? {
         return Err(ConfirmRefused::Gone);
     }
-    users::store::lock(tx, environment, &reset.user_id)?;
-    let user = users::store::find(tx, environment, &reset.user_id)?.ok_or(ConfirmRefused::Gone)?;
+    users::lock(tx, environment, &reset.user_id)?;
+    let user = users::find(tx, environment, &reset.user_id)?.ok_or(ConfirmRefused::Gone)?;
     if !is_still(&user.email, &reset.email) {
         return Err(ConfirmRefused::Gone);
     }
-    passwords::store::upsert(tx, environment, &user.id, hash, now)?;
+    passwords::upsert(tx, environment, &user.id, hash, now)?;
     store::close_of_user(tx, environment, &user.id, now)?;
-    let proved = users::store::mark_email_verified(tx, environment, &user.id, user.email.key(), now)?;
+    let proved = users::mark_email_verified(tx, environment, &user.id, user.email.key(), now)?;
     sessions::end_of_user(tx, environment, &user.id, scribe)?;
     notice.post(tx, environment)?;
     scribe.record(tx, environment, &Event::new("password_reset.succeeded", PasswordResetEvent::from(reset)))?;

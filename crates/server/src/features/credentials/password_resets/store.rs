@@ -52,6 +52,7 @@ pub const FIND: &str = "SELECT id, user_id, email, token_sealed, expires_at, use
      WHERE environment_id = $1 AND id = $2";
 pub const FIND_BY_TOKEN: &str =
     "SELECT environment_id, id, user_id, email, token_sealed, expires_at, used_at, created_at FROM password_resets WHERE token_hash = $1";
-pub const TAKE: &str = "UPDATE password_resets SET used_at = $3 WHERE environment_id = $1 AND id = $2 AND used_at IS NULL AND expires_at > $3 RETURNING id";
+pub const TAKE: &str =
+    "UPDATE password_resets SET used_at = $3 WHERE environment_id = $1 AND id = $2 AND used_at IS NULL AND expires_at > $3 RETURNING id";
 pub const CLOSE_OF_USER: &str = "UPDATE password_resets SET used_at = $3 WHERE environment_id = $1 AND user_id = $2 AND used_at IS NULL";
 pub const SWEEP: &str = "DELETE FROM password_resets WHERE expires_at < $1";

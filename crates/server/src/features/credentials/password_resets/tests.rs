@@ -125,7 +125,8 @@ both_engines!(row_34_of_64_at_once_with_one_link_one_sets_the_password, |app| as
         let winners: Vec<String> = racers.join_all().await.into_iter().flatten().collect();
         assert_eq!(winners.len(), 1, "round {round}");
         app.sign_in(&email, &winners[0]).await;
-        let notices = app.mails().await.into_iter().filter(|mail| mail.to == email && mail.subject.to_lowercase().contains("changed")).count();
+        let notices =
+            app.mails().await.into_iter().filter(|mail| mail.to == email && mail.subject.to_lowercase().contains("changed")).count();
         assert_eq!(notices, 1, "round {round}");
     }
 });
@@ -190,7 +191,9 @@ both_engines!(row_37_nobody_learns_from_a_page_who_has_an_account, |app| async {
 });
 
 both_engines!(nonsense_is_refused_and_never_quoted, |app| async {
-    for (token, status) in [(json!("x".repeat(43)), 404), (json!(""), 404), (json!("x".repeat(100_000)), 404), (json!(7), 422), (Value::Null, 422)] {
+    for (token, status) in
+        [(json!("x".repeat(43)), 404), (json!(""), 404), (json!("x".repeat(100_000)), 404), (json!(7), 422), (Value::Null, 422)]
+    {
         let answer = give(&app, &token, NEW).await;
         assert_eq!(answer.status, status, "{}", answer.text);
         assert!(!answer.text.contains("xxxx"));

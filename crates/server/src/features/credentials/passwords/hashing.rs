@@ -111,7 +111,8 @@ impl Fresh {
 
     fn is_like(&self, stored: &ImportedHash) -> bool {
         let ImportedHash::Argon2(stored) = stored else { return false };
-        let costs = |hash: &Argon2Hash| (hash.algorithm, hash.version, hash.memory_kib, hash.passes, hash.lanes, hash.salt.len(), hash.hash.len());
+        let costs =
+            |hash: &Argon2Hash| (hash.algorithm, hash.version, hash.memory_kib, hash.passes, hash.lanes, hash.salt.len(), hash.hash.len());
         costs(stored) == costs(&self.blank)
     }
 }

@@ -175,7 +175,9 @@ impl ImportedHash {
         match self {
             Self::Bcrypt(text) => bcrypt::verify(password, text).unwrap_or(false),
             Self::Argon2(hash) => hash.matches(password),
-            Self::Scrypt(hash) => hash.cost.derive(password, &hash.salt, hash.hash.len()).is_some_and(|made| eq_constant_time(&made, &hash.hash)),
+            Self::Scrypt(hash) => {
+                hash.cost.derive(password, &hash.salt, hash.hash.len()).is_some_and(|made| eq_constant_time(&made, &hash.hash))
+            }
             Self::FirebaseScrypt(hash) => hash.matches(password).unwrap_or(false),
             Self::Pbkdf2(hash) => hash.matches(password),
             Self::Salted(hash) => hash.matches(password),
@@ -415,7 +417,8 @@ impl Pbkdf2Hash {
 
     fn bounded(self) -> Option<Self> {
         let work = u64::from(self.iterations).checked_mul(self.hash.len().div_ceil(self.digest.len()) as u64)?;
-        let bounded = self.iterations > 0 && work <= MAX_PBKDF2_WORK && (1..=128).contains(&self.salt.len()) && (16..=128).contains(&self.hash.len());
+        let bounded =
+            self.iterations > 0 && work <= MAX_PBKDF2_WORK && (1..=128).contains(&self.salt.len()) && (16..=128).contains(&self.hash.len());
         bounded.then_some(self)
     }
 
@@ -500,11 +503,16 @@ fn number(text: &str) -> Option<u32> {
 
 /// Whether a stated length of the hash, where there is one, is the true one.
 fn states_length(fields: &mut BTreeMap<&str, &str>, len: usize) -> bool {
-    [fields.remove("kl"), fields.remove("l")].into_iter().flatten().all(|stated| number(stated).is_some_and(|stated| stated as usize == len))
+    [fields.remove("kl"), fields.remove("l")]
+        .into_iter()
+        .flatten()
+        .all(|stated| number(stated).is_some_and(|stated| stated as usize == len))
 }
 
-const BASE64: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent));
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 pub(super) fn encode(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
@@ -526,7 +534,12 @@ mod tests {
         (HashType::Bcrypt, None, PASSWORD, "$2b$04$Tbgk3p2d/J.odY/B9m7qreaoK6yopQlT536aMi4Lw/HihTB1VBdEm"),
         (HashType::Bcrypt, None, PASSWORD, "$2a$04$jf/VT0L7.7S1po2Kycp.L.W6qw1MWKTB0iVGfju.1OO1pGiRrv.42"),
         (HashType::Bcrypt, None, PASSWORD, "$2y$04$jf/VT0L7.7S1po2Kycp.L.W6qw1MWKTB0iVGfju.1OO1pGiRrv.42"),
-        (HashType::Argon2, None, PASSWORD, "$argon2id$v=19$m=256,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$eYnK556rcuTk9BJKas3geWs8uRkggHchFFzymlodqqY"),
+        (
+            HashType::Argon2,
+            None,
+            PASSWORD,
+            "$argon2id$v=19$m=256,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$eYnK556rcuTk9BJKas3geWs8uRkggHchFFzymlodqqY",
+        ),
         (HashType::Argon2, None, PASSWORD, "$argon2i$v=19$m=256,t=3,p=2$AAECAwQFBgcICQoLDA0ODw$+7nBIekWLklNK7jWBwyPz2keilnN6mGw"),
         (HashType::Argon2, None, PASSWORD, "$argon2d$v=19$m=64,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$hvol6Tdu9XX+kNFt1PztIn2Ytghw71Ftmap42MA2COw"),
         (HashType::Scrypt, None, PASSWORD, "$scrypt$ln=4,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$IZMORLo+NKM9sf3dDH1ZCk4hbDj0SQeYfTHU51eMJgU"),
@@ -598,7 +611,15 @@ mod tests {
 
     #[test]
     fn a_hash_under_another_types_name_is_refused() {
-        let all = [HashType::Bcrypt, HashType::FirebaseScrypt, HashType::Ssha, HashType::Ssha256, HashType::Scrypt, HashType::Pbkdf2, HashType::Argon2];
+        let all = [
+            HashType::Bcrypt,
+            HashType::FirebaseScrypt,
+            HashType::Ssha,
+            HashType::Ssha256,
+            HashType::Scrypt,
+            HashType::Pbkdf2,
+            HashType::Argon2,
+        ];
         for (kind, position, _, text) in KNOWN {
             for other in all.iter().filter(|other| *other != kind) {
                 assert_eq!(ImportedHash::parse(*other, text, *position), Err(InvalidHash), "{text}");
@@ -646,7 +667,8 @@ mod tests {
     fn malformed_texts_are_refused() {
         let known = KNOWN.iter().map(|(.., text)| *text);
         let cut = known.clone().flat_map(|text| (0..text.len() - 4).step_by(7).map(|at| text[..at].to_owned()));
-        let longer = known.flat_map(|text| [format!("{text}$"), format!("{text}!"), format!(" {text}"), format!("{text}é"), format!("{text}=-")]);
+        let longer =
+            known.flat_map(|text| [format!("{text}$"), format!("{text}!"), format!(" {text}"), format!("{text}é"), format!("{text}=-")]);
         // A cut inside the last part can still be a hash: a shorter one, which is then not the same hash.
         let whole: Vec<ImportedHash> = KNOWN.iter().filter_map(|(_, position, _, text)| read(text, *position)).collect();
         for text in cut.chain(longer) {
@@ -655,7 +677,19 @@ mod tests {
             }
         }
         let long = format!("{{SSHA}}{}", "A".repeat(100_000));
-        for text in ["", "$", "$$$$", "{}", "{SSHA}", "{SSHA:suffix}AAAA", "{MD5}AAAA", "$2x$04$Tbgk3p2d/J.odY/B9m7qreaoK6yopQlT536aMi4Lw/HihTB1VBdEm", "$scrypt$ln=4,ln=5,r=8,p=1$AAAA$AAAA", "$scrypt$ln=+4,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$IZMORLo+NKM9sf3dDH1ZCk4hbDj0SQeYfTHU51eMJgU", &long] {
+        for text in [
+            "",
+            "$",
+            "$$$$",
+            "{}",
+            "{SSHA}",
+            "{SSHA:suffix}AAAA",
+            "{MD5}AAAA",
+            "$2x$04$Tbgk3p2d/J.odY/B9m7qreaoK6yopQlT536aMi4Lw/HihTB1VBdEm",
+            "$scrypt$ln=4,ln=5,r=8,p=1$AAAA$AAAA",
+            "$scrypt$ln=+4,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$IZMORLo+NKM9sf3dDH1ZCk4hbDj0SQeYfTHU51eMJgU",
+            &long,
+        ] {
             assert_eq!(text.parse::<ImportedHash>(), Err(InvalidHash), "{text}");
         }
     }
@@ -663,7 +697,8 @@ mod tests {
     #[test]
     fn a_system_that_did_not_normalize_is_still_verified() {
         // U+212B eight times, hashed as it is; its NFKC is U+00C5.
-        let hash: ImportedHash = "$pbkdf2$i=1000,d=sha256$AAECAwQFBgcICQoLDA0ODw$peTQhli8m22sxYiUjBk9s64kffx0bwMMqnosajnG1co".parse().unwrap();
+        let hash: ImportedHash =
+            "$pbkdf2$i=1000,d=sha256$AAECAwQFBgcICQoLDA0ODw$peTQhli8m22sxYiUjBk9s64kffx0bwMMqnosajnG1co".parse().unwrap();
         assert!(hash.matches(&secret(&"\u{212b}".repeat(8))));
         assert!(!hash.matches(&secret(&"\u{c5}".repeat(8))));
     }

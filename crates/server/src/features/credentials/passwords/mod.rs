@@ -3,14 +3,14 @@
 mod hashing;
 mod imported;
 mod model;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::{delete, find, replace_if_same, upsert};
 pub use hashing::{Busy, hash, verify};
 pub use imported::{HashType, ImportedHash, SaltPosition};
 pub use model::{MAX_BYTES, Weakness, decide_strength};
-
 
 use crate::features::Feature;
 use crate::features::records::users::EmailAddress;

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn good_passwords_pass_whatever_they_are_made_of() {
-        for password in ["correct horse battery staple", "ten chars!", "пароль-подлиннее", "🦊🐻🐼🐨🐯🦁🐮🐷🐸🐵", &"x".repeat(1_024)] {
+        for password in ["correct horse battery staple", "ten chars!", "пароль-подлиннее", "🦊🐻🐼🐨🐯🦁🐮🐷🐸🐵", &"x".repeat(1_024)]
+        {
             assert_eq!(codes(password), [""; 0], "{password}");
         }
     }

@@ -106,7 +106,8 @@ both_engines!(a_better_hash_never_undoes_a_changed_password, |app| async {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_37_an_unknown_user_costs_the_same_work() {
-    let app = TestApp::start_with(On::Sqlite, |config| (config.passwords.argon2_memory_kib, config.passwords.argon2_passes) = (8_192, 2)).await;
+    let app =
+        TestApp::start_with(On::Sqlite, |config| (config.passwords.argon2_memory_kib, config.passwords.argon2_passes) = (8_192, 2)).await;
     let known = hash(app.cx(), &secret(GOOD)).await.unwrap();
     let fastest = async |stored: Option<&String>| {
         let mut best = Duration::MAX;

@@ -1,14 +1,15 @@
 //! Sign-ins that stopped at a step-up: the `pending_authentication_token` of the contract (2.4). It opens nothing by itself
 //! and names one step, so that no later step can be called in its place.
 
-pub mod store;
+mod store;
 
+pub use store::{close_of_user, find, insert, take};
 use std::time::Duration;
 
 use gatewright_base::Timestamp;
 
 use crate::features::Feature;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::jobs::{Job, JobFuture};
 

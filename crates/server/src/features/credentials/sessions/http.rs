@@ -30,10 +30,10 @@ async fn list(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>, quer
         .db()
         .scan(move |tx| {
             let environment = &caller.environment;
-            if users::store::find(tx, environment, &user)?.is_none() {
+            if users::find(tx, environment, &user)?.is_none() {
                 return Ok::<_, DbError>(None);
             }
-            let settings = environments::store::find(tx, environment)?.map(|e| e.settings).unwrap_or_default();
+            let settings = environments::find(tx, environment)?.map(|e| e.settings).unwrap_or_default();
             let idle_since = settings.inactivity_seconds.map_or(Timestamp::from_millis(i64::MIN), |s| now.minus(std::time::Duration::from_secs(s.into())));
             store::list_active(tx, environment, &user, now, idle_since, &page).map(Some)
         })

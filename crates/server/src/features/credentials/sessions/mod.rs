@@ -3,10 +3,11 @@
 
 mod http;
 mod model;
-pub mod store;
+mod store;
 pub mod tokens;
 
-pub use model::{Method, RefreshToken, Session, SessionId, SessionView};
+pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, rotate};
+pub use model::{RefreshToken, Session, SessionId, SessionView};
 
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, 
     for session in &ended {
         scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
     }
-    browser_sessions::store::delete_of_user(tx, environment, user)?;
-    pending_authentications::store::close_of_user(tx, environment, user, scribe.now)?;
-    authorization_codes::store::close_of_user(tx, environment, user, scribe.now)?;
+    browser_sessions::delete_of_user(tx, environment, user)?;
+    pending_authentications::close_of_user(tx, environment, user, scribe.now)?;
+    authorization_codes::close_of_user(tx, environment, user, scribe.now)?;
     Ok(ended.len() as u64)
 }

@@ -1,7 +1,8 @@
 use gatewright_base::{Page, PageQuery, Timestamp};
 use gatewright_db::{DbError, Row, Tx, params};
 
-use super::model::{Method, RefreshToken, Session, SessionId};
+use super::model::{RefreshToken, Session, SessionId};
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 

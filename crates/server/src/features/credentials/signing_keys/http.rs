@@ -25,7 +25,7 @@ async fn jwks(State(cx): State<Cx>, Path(client_id): Path<String>) -> Result<Res
     let id = client_id.clone();
     let keys = cx
         .db()
-        .read(move |tx| match environments::store::find_client(tx, &id)? {
+        .read(move |tx| match environments::find_client(tx, &id)? {
             Some(client) => store::list(tx, &client.environment.id).map(Some),
             None => Ok::<_, DbError>(None),
         })

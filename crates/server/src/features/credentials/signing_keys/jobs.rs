@@ -14,7 +14,7 @@ pub fn rotate() -> Job {
 fn run(cx: &Cx) -> JobFuture<'_> {
     Box::pin(async move {
         let now = cx.now();
-        let environments = cx.db().scan(environments::store::list).await?;
+        let environments = cx.db().scan(environments::list).await?;
         for environment in environments {
             let id = environment.id.clone();
             let since = cx.db().read(move |tx| store::find_active_since(tx, &id)).await?;

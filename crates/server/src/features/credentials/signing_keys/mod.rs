@@ -4,10 +4,11 @@
 mod http;
 mod jobs;
 mod model;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::{find_next, insert, list};
 pub use model::{KeyState, NewKey, RotateError, StoredKey};
 
 use std::sync::Arc;

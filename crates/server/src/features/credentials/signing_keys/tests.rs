@@ -19,7 +19,7 @@ async fn jwks(app: &TestApp) -> Vec<Value> {
 
 async fn try_rotate(app: &TestApp) -> Result<String, RotateError> {
     let id = app.tenant.environment.clone();
-    let environment = app.cx().db().read(move |tx| environments::store::find(tx, &id)).await?.expect("the tenant");
+    let environment = app.cx().db().read(move |tx| environments::find(tx, &id)).await?.expect("the tenant");
     rotate(app.cx(), &environment, Actor::Operator).await.map(|key| key.kid)
 }
 

@@ -33,7 +33,7 @@ pub async fn authenticate_client(cx: &Cx, headers: &HeaderMap, client_id: Option
 
 pub async fn find_client(cx: &Cx, client_id: &str) -> Result<Option<Client>, gatewright_db::DbError> {
     let id = client_id.to_owned();
-    cx.db().read(move |tx| environments::store::find_client(tx, &id)).await
+    cx.db().read(move |tx| environments::find_client(tx, &id)).await
 }
 
 pub fn invalid_client() -> ApiError {

@@ -7,9 +7,11 @@ use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
 use super::failures::{Origin, record_success};
+use super::wire::{refusal_error, step_up_error};
 use super::model::{AuthenticateResponse, Decision, Facts, Permit, SecondFactor, StepUp, decide};
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
-use crate::features::credentials::sessions::{self, Method, Session, SessionId, SessionView, tokens};
+use crate::features::credentials::methods::Method;
+use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, tokens};
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
 use crate::features::flows::device;
@@ -63,7 +65,7 @@ pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<Authent
     match decision {
         Decision::Issue(permit) => issue(cx, attempt, permit, spend, signer, template).await,
         Decision::StepUp(step) => Err(step_up(cx, &attempt, step, spend).await?.error),
-        Decision::Refuse(refusal) => Err(refusal.to_error()),
+        Decision::Refuse(refusal) => Err(refusal_error(refusal)),
     }
 }
 
@@ -111,20 +113,20 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
     let stored = cx
         .db()
         .write(move |tx| {
-            if !users::store::lock(tx, &environment, &pending.user_id)? || !spend_in(tx, &environment, &client_id, &spend, "", now)? {
+            if !users::lock(tx, &environment, &pending.user_id)? || !spend_in(tx, &environment, &client_id, &spend, "", now)? {
                 return Ok::<_, DbError>(false);
             }
             if let Some(verification) = &verification {
                 email_verifications::send(tx, verification, &scribe)?;
             }
-            pending_authentications::store::insert(tx, &environment, &hash, &pending, now)?;
+            pending_authentications::insert(tx, &environment, &hash, &pending, now)?;
             Ok(true)
         })
         .await?;
     if !stored {
         return Err(spent());
     }
-    let error = step.to_error(&attempt.user, &token, email_verification_id.as_deref());
+    let error = step_up_error(&step, &attempt.user, &token, email_verification_id.as_deref());
     Ok(Waiting { pending_token: token, error })
 }
 
@@ -174,12 +176,12 @@ async fn issue(
         .db()
         .write(move |tx| {
             if !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
-                || !users::store::mark_signed_in(tx, &environment, &user.id, now)?
+                || !users::mark_signed_in(tx, &environment, &user.id, now)?
             {
                 return Ok::<_, DbError>(false);
             }
-            sessions::store::insert(tx, &environment, &session)?;
-            sessions::store::insert_token(tx, &environment, &refresh_hash, &session.client_id, &session.id, session.expires_at, now)?;
+            sessions::insert(tx, &environment, &session)?;
+            sessions::insert_token(tx, &environment, &refresh_hash, &session.client_id, &session.id, session.expires_at, now)?;
             if attempt.record_success {
                 record_success(tx, &environment, attempt.method, &user.id, user.email.as_str(), &attempt.origin, &scribe)?;
             }
@@ -194,9 +196,9 @@ async fn issue(
 fn spend_in(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, spend: &Spend, session_id: &str, now: Timestamp) -> Result<bool, DbError> {
     match spend {
         Spend::Nothing => Ok(true),
-        Spend::AuthorizationCode { hash } => authorization_codes::store::take(tx, environment, client_id, hash, session_id, now),
-        Spend::Pending { hash } => pending_authentications::store::take(tx, environment, hash, now),
-        Spend::DeviceCode { hash } => device::store::take(tx, environment, client_id, hash, now),
+        Spend::AuthorizationCode { hash } => authorization_codes::take(tx, environment, client_id, hash, session_id, now),
+        Spend::Pending { hash } => pending_authentications::take(tx, environment, hash, now),
+        Spend::DeviceCode { hash } => device::take(tx, environment, client_id, hash, now),
     }
 }
 

@@ -3,7 +3,7 @@
 use gatewright_db::{DbError, Tx};
 use serde_json::json;
 
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};

@@ -14,11 +14,13 @@ mod model;
 pub mod proofs;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use conclude::{Attempt, Spend, decide_for, step_up};
 pub use failures::{Origin, record_success};
 pub use http::clear_cookies;
 pub use model::{Decision, Permit, StepUp};
+pub use wire::refusal_error;
 
 use crate::features::Feature;
 

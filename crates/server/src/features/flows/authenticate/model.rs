@@ -1,11 +1,9 @@
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::environments::Settings;
-use crate::features::records::users::{User, UserView};
-use crate::web::error::ApiError;
+use crate::features::records::users::UserView;
 
 /// What is known about a sign-in when it is decided. Gathered by `conclude`; the decision itself looks nothing up.
 #[derive(Clone, Debug)]
@@ -79,30 +77,6 @@ impl StepUp {
             Self::SsoRequired { .. } => "sso_required",
         }
     }
-
-    /// The error SDKs turn into a typed step-up: plain 403, or OAuth 400 for SSO (contract 2.4). Never 401.
-    pub fn to_error(&self, user: &User, pending_token: &str, email_verification_id: Option<&str>) -> ApiError {
-        let plain = |message: &'static str| {
-            ApiError::plain(axum::http::StatusCode::FORBIDDEN, self.code(), message).with("pending_authentication_token", pending_token)
-        };
-        let whole_user = || serde_json::to_value(UserView::from(user)).unwrap_or(Value::Null);
-        match self {
-            Self::EmailVerification => plain("Email ownership must be verified before authentication.")
-                .with("email", user.email.as_str())
-                .with("email_verification_id", email_verification_id),
-            Self::MfaChallenge => {
-                plain("The user must complete an MFA challenge to finish authenticating.").with("user", whole_user()).with("authentication_factors", json!([]))
-            }
-            Self::MfaEnrollment => plain("The user must enroll in MFA to finish authenticating.").with("user", whole_user()),
-            Self::OrganizationSelection(choices) => plain("The user must choose an organization to finish their authentication.")
-                .with("user", whole_user())
-                .with("organizations", json!(choices)),
-            Self::SsoRequired { connection_ids } => ApiError::oauth("sso_required", "User must authenticate using one of the matching connections.")
-                .with("email", user.email.as_str())
-                .with("connection_ids", json!(connection_ids))
-                .with("pending_authentication_token", pending_token),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,19 +85,6 @@ pub enum Refusal {
     MethodNotAllowed,
     /// The user is not an active member of the organization asked for.
     NotAMember,
-}
-
-impl Refusal {
-    pub fn to_error(self) -> ApiError {
-        match self {
-            Self::MethodNotAllowed => ApiError::plain(
-                axum::http::StatusCode::FORBIDDEN,
-                "authentication_method_not_allowed",
-                "This authentication method is not allowed in this environment.",
-            ),
-            Self::NotAMember => ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."),
-        }
-    }
 }
 
 /// The one decision. Order matters: what the environment forbids, then who must be asked elsewhere, then what this person still

@@ -6,7 +6,7 @@ use gatewright_db::DbError;
 use super::failures::{Origin, record_failure};
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
 use crate::features::credentials::passwords;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::environments::Environment;
 use crate::features::records::users::{self, EmailAddress, User};
 use crate::platform::actor::Actor;
@@ -20,9 +20,9 @@ pub async fn password(cx: &Cx, environment: &EnvironmentId, email: &EmailAddress
     let (user, stored) = cx
         .db()
         .read(move |tx| {
-            let user = users::store::find_by_email(tx, &id, &address)?;
+            let user = users::find_by_email(tx, &id, &address)?;
             let stored = match &user {
-                Some(user) => passwords::store::find(tx, &id, &user.id)?,
+                Some(user) => passwords::find(tx, &id, &user.id)?,
                 None => None,
             };
             Ok::<_, DbError>((user, stored))
@@ -41,7 +41,7 @@ pub async fn password(cx: &Cx, environment: &EnvironmentId, email: &EmailAddress
     if let (Some(user), Some(rehash), Some(old)) = (&user, verdict.rehash, stored) {
         let (user_id, now) = (user.id.clone(), cx.now());
         // Only if it is still the hash that was verified: a password changed meanwhile stays changed.
-        cx.db().write(move |tx| passwords::store::replace_if_same(tx, &environment, &user_id, &old, &rehash, now)).await?;
+        cx.db().write(move |tx| passwords::replace_if_same(tx, &environment, &user_id, &old, &rehash, now)).await?;
     }
     Ok(user)
 }

@@ -7,7 +7,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{AuthorizationRequest, LIFETIME, Parameters, RequestError, RequestId, Target, answer_url, read_parameters, read_state};
+use super::model::{AuthorizationRequest, LIFETIME, RequestId, Target, answer_url};
+use super::parameters::{Parameters, RequestError, read_parameters, read_state};
 use super::store;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::sessions::{self, SessionId};
@@ -174,7 +175,7 @@ async fn load_client(cx: &Cx, query: &Query) -> Result<(Client, String), Refused
     let found = cx
         .db()
         .read(move |tx| {
-            let Some(client) = environments::store::find_client(tx, &client_id)? else { return Ok::<_, DbError>(None) };
+            let Some(client) = environments::find_client(tx, &client_id)? else { return Ok::<_, DbError>(None) };
             let allowed = redirect_uris::find_allowed(tx, &client.environment.id, &uri, dev)?;
             Ok(Some((client, allowed)))
         })
@@ -192,7 +193,7 @@ async fn find_signed_in(cx: &Cx, headers: &HeaderMap, client: &Client) -> Result
     cx.db()
         .read(move |tx| {
             let Some(session) = browser_sessions::find(tx, &environment, Some(&hash), now)? else { return Ok(None) };
-            Ok(users::store::find(tx, &environment, &session.user_id)?.map(|user| (session, user)))
+            Ok(users::find(tx, &environment, &session.user_id)?.map(|user| (session, user)))
         })
         .await
 }
@@ -223,14 +224,14 @@ async fn logout(State(cx): State<Cx>, headers: HeaderMap, query: Query) -> Resul
     let found = cx
         .db()
         .read(move |tx| {
-            let Some(environment) = sessions::store::find_environment(tx, &session_id)? else { return Ok::<_, DbError>(None) };
+            let Some(environment) = sessions::find_environment(tx, &session_id)? else { return Ok::<_, DbError>(None) };
             let allowed = match &wanted {
                 Some(uri) => redirect_uris::find_allowed_sign_out(tx, &environment, uri, dev)?,
                 None => redirect_uris::default_sign_out_of(tx, &environment)?,
             };
-            let homepage = environments::store::find(tx, &environment)?.and_then(|e| e.settings.homepage_url);
-            let client = match sessions::store::find(tx, &environment, &session_id)? {
-                Some(session) => environments::store::find_client(tx, &session.client_id)?,
+            let homepage = environments::find(tx, &environment)?.and_then(|e| e.settings.homepage_url);
+            let client = match sessions::find(tx, &environment, &session_id)? {
+                Some(session) => environments::find_client(tx, &session.client_id)?,
                 None => None,
             };
             Ok(Some((environment, allowed, homepage, client)))
@@ -248,7 +249,7 @@ async fn logout(State(cx): State<Cx>, headers: HeaderMap, query: Query) -> Resul
         .write(move |tx| {
             sessions::end(tx, &of_session, &id, &scribe)?;
             if let Some(hash) = &browser_token {
-                browser_sessions::store::delete(tx, &of_session, hash)?;
+                browser_sessions::delete(tx, &of_session, hash)?;
             }
             Ok::<_, DbError>(())
         })

@@ -3,10 +3,12 @@
 
 mod http;
 pub mod model;
-pub mod store;
+mod parameters;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::{find, insert, update_email, update_magic_auth, update_pending};
 pub use model::{AuthorizationRequest, RequestId, Target};
 
 use axum::http::HeaderValue;
@@ -62,13 +64,13 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _
     let finished = cx
         .db()
         .write(move |tx| {
-            if !store::mark_completed(tx, &environment, &request_id, now)? || !users::store::lock(tx, &environment, &attempt.user.id)? {
+            if !store::mark_completed(tx, &environment, &request_id, now)? || !users::lock(tx, &environment, &attempt.user.id)? {
                 return Ok::<_, DbError>(false);
             }
             if let Some(grant) = &grant {
-                authorization_codes::store::insert(tx, &environment, &hash_secret(&code), grant, now)?;
+                authorization_codes::insert(tx, &environment, &hash_secret(&code), grant, now)?;
             }
-            browser_sessions::store::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
+            browser_sessions::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
             record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
             Ok(true)
         })

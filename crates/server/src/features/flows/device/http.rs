@@ -49,7 +49,7 @@ async fn authorize_device(State(cx): State<Cx>, peer: Peer, posted: JsonOrForm<D
     count(&cx, limit, &peer.network()).await??;
     let client = cx
         .db()
-        .read(move |tx| environments::store::find_client(tx, &client_id))
+        .read(move |tx| environments::find_client(tx, &client_id))
         .await?
         .ok_or_else(|| ApiError::oauth("invalid_client", "There is no client with this client_id."))?;
     let (device_code, now) = (random_token(cx.rng()), cx.now());

@@ -3,10 +3,11 @@
 
 mod http;
 mod model;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
+pub use store::{bind, find_and_stamp, find_by_user_code, mark_approved, mark_denied, take};
 pub use model::{DeviceCode, Poll, decide_poll};
 
 use crate::features::Feature;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use gatewright_base::Timestamp;
 
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 

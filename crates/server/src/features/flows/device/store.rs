@@ -2,7 +2,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{DeviceCode, State};
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 

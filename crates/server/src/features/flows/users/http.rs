@@ -125,7 +125,7 @@ async fn list(State(cx): State<Cx>, caller: Caller, query: Query) -> Result<axum
             None => return Ok(axum::Json(gatewright_base::Page { data: Vec::new(), before: None, after: None }.into())),
         },
     };
-    let users = cx.db().scan(move |tx| users::store::list(tx, &caller.environment, email.as_ref(), &page)).await?;
+    let users = cx.db().scan(move |tx| users::list(tx, &caller.environment, email.as_ref(), &page)).await?;
     Ok(axum::Json(users.map(|user| UserView::from(&user)).into()))
 }
 
@@ -146,7 +146,7 @@ async fn find_by_external_id(
     Path(external_id): Path<String>,
 ) -> Result<axum::Json<UserView>, ApiError> {
     let given = external_id.clone();
-    let user = cx.db().read(move |tx| users::store::find_by_external_id(tx, &caller.environment, &given)).await?;
+    let user = cx.db().read(move |tx| users::find_by_external_id(tx, &caller.environment, &given)).await?;
     let user = user.ok_or_else(|| ApiError::not_found("User", &external_id))?;
     Ok(axum::Json(UserView::from(&user)))
 }
@@ -299,7 +299,7 @@ async fn list_identities(State(cx): State<Cx>, caller: Caller, Path(id): Path<St
 
 async fn load(cx: &Cx, caller: Caller, id: &str) -> Result<User, ApiError> {
     let given = UserId::from_text(id);
-    let user = cx.db().read(move |tx| users::store::find(tx, &caller.environment, &given)).await?;
+    let user = cx.db().read(move |tx| users::find(tx, &caller.environment, &given)).await?;
     user.ok_or_else(|| ApiError::not_found("User", id))
 }
 

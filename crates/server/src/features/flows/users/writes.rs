@@ -40,11 +40,11 @@ pub fn create(
     password_hash: Option<&str>,
     scribe: &Scribe,
 ) -> Result<(), Refusal> {
-    if !users::store::insert(tx, environment, user)? {
+    if !users::insert(tx, environment, user)? {
         return Err(Refusal::EmailTaken);
     }
     if let Some(hash) = password_hash {
-        passwords::store::upsert(tx, environment, &user.id, hash, scribe.now)?;
+        passwords::upsert(tx, environment, &user.id, hash, scribe.now)?;
     }
     scribe.record(tx, environment, &Event::new("user.created", UserView::from(user)))?;
     Ok(())
@@ -63,10 +63,10 @@ pub struct Update {
 /// way: whoever had a hold on the account through the old ones loses it.
 pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, update: &Update, scribe: &Scribe) -> Result<User, Refusal> {
     let now = scribe.now;
-    if !users::store::lock(tx, environment, id)? {
+    if !users::lock(tx, environment, id)? {
         return Err(Refusal::NotFound);
     }
-    let present = users::store::find(tx, environment, id)?.ok_or(Refusal::NotFound)?;
+    let present = users::find(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     let mut change = update.change.clone();
     change.metadata = update.metadata.as_ref().map(|patch| patch.clone().unwrap_or_else(|| emptying(&present.metadata)));
     let new_address = is_other_address(&present.email, change.email.as_ref());
@@ -75,9 +75,9 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, update:
     if same && update.password_hash.is_none() {
         return Ok(present);
     }
-    users::store::update(tx, environment, &changed)?;
+    users::update(tx, environment, &changed)?;
     if let Some(hash) = &update.password_hash {
-        passwords::store::upsert(tx, environment, id, hash, now)?;
+        passwords::upsert(tx, environment, id, hash, now)?;
     }
     if new_address || update.password_hash.is_some() {
         sessions::end_of_user(tx, environment, id, scribe)?;
@@ -89,7 +89,7 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, update:
 
 /// Deletes the user with all that hangs on it: password, sessions, codes, links.
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, scribe: &Scribe) -> Result<(), Refusal> {
-    let user = users::store::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
+    let user = users::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     scribe.record(tx, environment, &Event::new("user.deleted", UserView::from(&user)))?;
     Ok(())
 }
@@ -98,7 +98,7 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, scribe:
 fn close_under_way(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, now: Timestamp) -> Result<(), DbError> {
     password_resets::close_all(tx, environment, id, now)?;
     email_changes::close_all(tx, environment, id, now)?;
-    magic_auths::store::close_of_user(tx, environment, id, now)?;
-    email_verifications::store::close_of_user(tx, environment, id, now)?;
+    magic_auths::close_of_user(tx, environment, id, now)?;
+    email_verifications::close_of_user(tx, environment, id, now)?;
     Ok(())
 }

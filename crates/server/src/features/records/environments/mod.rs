@@ -2,8 +2,9 @@
 //! its API key is also the `client_secret` of the OAuth operations (contract 1.5).
 
 mod model;
-pub mod store;
+mod store;
 
+pub use store::{KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list, list_clients, list_keys, revoke_key, update_settings};
 pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
 
 use gatewright_db::DbError;

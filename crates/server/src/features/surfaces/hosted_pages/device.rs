@@ -44,8 +44,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let bound = cx
         .db()
         .write(move |tx| {
-            let Some(found) = device::store::find_by_user_code(tx, &code, now)? else { return Ok::<_, DbError>(None) };
-            Ok(device::store::bind(tx, &found.environment, &code, &browser, now)?.then_some(found))
+            let Some(found) = device::find_by_user_code(tx, &code, now)? else { return Ok::<_, DbError>(None) };
+            Ok(device::bind(tx, &found.environment, &code, &browser, now)?.then_some(found))
         })
         .await?;
     match bound {
@@ -77,9 +77,9 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
         .write(move |tx| {
             if allowed {
                 let approved = (&user.id, session.method, session.authenticated_at);
-                device::store::mark_approved(tx, &environment, &user_code, &browser, approved, now)
+                device::mark_approved(tx, &environment, &user_code, &browser, approved, now)
             } else {
-                device::store::mark_denied(tx, &environment, &user_code, &browser, now)
+                device::mark_denied(tx, &environment, &user_code, &browser, now)
             }
         })
         .await?;
@@ -103,11 +103,11 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
     let found = cx
         .db()
         .read(move |tx| {
-            let Some(code) = device::store::find_by_user_code(tx, &user_code, now)? else { return Ok::<_, DbError>(None) };
-            let Some(client) = environments::store::find_client(tx, &code.client_id)? else { return Ok(None) };
+            let Some(code) = device::find_by_user_code(tx, &user_code, now)? else { return Ok::<_, DbError>(None) };
+            let Some(client) = environments::find_client(tx, &code.client_id)? else { return Ok(None) };
             let token = browser_sessions::token_hash(&cx_in, &headers, &code.environment);
             let signed_in = match browser_sessions::find(tx, &code.environment, token.as_deref(), now)? {
-                Some(session) => users::store::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
+                Some(session) => users::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
                 None => None,
             };
             Ok(Some(Found { code, client, signed_in }))
@@ -136,7 +136,7 @@ async fn sign_in_first(cx: &Cx, visit: &Visit, found: &Found) -> Result<Response
         expires_at: now.plus(LIFETIME),
     };
     let location = format!("/sign-in?request={}", request.id);
-    cx.db().write(move |tx| authorize::store::insert(tx, &request, now)).await?;
+    cx.db().write(move |tx| authorize::insert(tx, &request, now)).await?;
     Ok(go(&location, [visit.browser.cookie(cx)]))
 }
 

@@ -9,7 +9,7 @@ use super::wait::{Waiting, asked};
 use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::{Origin, proofs};
 use crate::features::flows::authorize;
 use crate::features::records::users::EmailAddress;
@@ -123,7 +123,7 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
     cx.db()
         .write(move |tx| {
             magic_auths::send(tx, &prepared, &scribe)?;
-            authorize::store::update_magic_auth(tx, &id, &request, Some(prepared.id().as_str()))
+            authorize::update_magic_auth(tx, &id, &request, Some(prepared.id().as_str()))
         })
         .await?;
     let path = format!("/sign-in/code?request={}{}", waiting.id(), if again { "&sent=again" } else { "" });
@@ -173,6 +173,6 @@ pub(super) fn email_of(waiting: &Waiting) -> Option<EmailAddress> {
 
 pub(super) async fn keep_email(cx: &Cx, waiting: &Waiting, email: &EmailAddress) -> Result<(), ApiError> {
     let (environment, id, text) = (waiting.request.environment.clone(), waiting.request.id.clone(), email.as_str().to_owned());
-    cx.db().write(move |tx| authorize::store::update_email(tx, &environment, &id, &text)).await?;
+    cx.db().write(move |tx| authorize::update_email(tx, &environment, &id, &text)).await?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::view::{FormError, SignUp, VerifyEmail};
 use super::wait::{Waiting, asked};
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::letters::{self, MailRefused};
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
 use crate::features::flows::authenticate::StepUp;
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
@@ -64,10 +64,10 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let made = cx
         .db()
         .write(move |tx| {
-            if !users::store::insert(tx, &environment, &row)? {
+            if !users::insert(tx, &environment, &row)? {
                 return Ok::<_, DbError>(false);
             }
-            passwords::store::upsert(tx, &environment, &row.id, &hash, scribe.now)?;
+            passwords::upsert(tx, &environment, &row.id, &hash, scribe.now)?;
             scribe.record(tx, &environment, &Event::new("user.created", UserView::from(&row)))?;
             Ok(true)
         })
@@ -86,7 +86,7 @@ async fn tell_owner(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddr
     let environment = waiting.request.environment.clone();
     letters::count_mail(cx, &environment, EXISTS_MAIL, email.key()).await?;
     let (id, address) = (environment.clone(), email.clone());
-    let owner = cx.db().read(move |tx| users::store::find_by_email(tx, &id, &address)).await?;
+    let owner = cx.db().read(move |tx| users::find_by_email(tx, &id, &address)).await?;
     let Some(owner) = owner else { return Ok(()) };
     let asked = asked(visit);
     let sign_in_href = waiting.client.environment.settings.sign_in_endpoint.clone().unwrap_or_else(|| cx.url("/sign-in"));
@@ -165,12 +165,12 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
         .write(move |tx| {
             let environment = &client.environment.id;
             let step = StepUp::EmailVerification.code();
-            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
+            let Some(pending) = pending_authentications::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
                 return Ok::<_, DbError>(None);
             };
             let id = pending.email_verification_id.clone().unwrap_or_default();
             let redemption = email_verifications::redeem(tx, cx_in.master_key(), environment, Target::Id(&id), &code, &scribe)?;
-            if matches!(redemption, Redemption::Redeemed { .. }) && !pending_authentications::store::take(tx, environment, &hash, now)? {
+            if matches!(redemption, Redemption::Redeemed { .. }) && !pending_authentications::take(tx, environment, &hash, now)? {
                 return Ok(None);
             }
             Ok(Some((pending, redemption)))
@@ -206,10 +206,10 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
         .read(move |tx| {
             let environment = &client.environment.id;
             let step = StepUp::EmailVerification.code();
-            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
+            let Some(pending) = pending_authentications::find(tx, environment, client.id.as_str(), step, &hash, now)? else {
                 return Ok::<_, DbError>(None);
             };
-            Ok(users::store::find(tx, environment, &pending.user_id)?.map(|user| (user, pending)))
+            Ok(users::find(tx, environment, &pending.user_id)?.map(|user| (user, pending)))
         })
         .await?;
     let Some((user, pending)) = found else { return Err(Refused::page(Problem::RequestExpired)) };

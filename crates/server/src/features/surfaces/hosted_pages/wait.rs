@@ -6,7 +6,7 @@ use gatewright_db::DbError;
 
 use super::limits;
 use crate::features::credentials::letters::Asked;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Spend, StepUp};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::origin_of};
 use crate::features::records::environments::{self, Client};
@@ -43,8 +43,8 @@ impl Waiting {
         let found = cx
             .db()
             .read(move |tx| {
-                let Some(request) = authorize::store::find(tx, &id)? else { return Ok::<_, DbError>(None) };
-                let client = environments::store::find_client(tx, &request.client_id)?;
+                let Some(request) = authorize::find(tx, &id)? else { return Ok::<_, DbError>(None) };
+                let client = environments::find_client(tx, &request.client_id)?;
                 Ok(client.map(|client| (request, client)))
             })
             .await?;
@@ -101,7 +101,7 @@ impl Waiting {
                 Ok(self.go("/verify-email"))
             }
             Decision::StepUp(step) => Err(ApiError::internal(&format!("the hosted pages have no page for {}", step.code())).into()),
-            Decision::Refuse(refusal) => Err(refusal.to_error().into()),
+            Decision::Refuse(refusal) => Err(authenticate::refusal_error(refusal).into()),
         }
     }
 
@@ -131,7 +131,7 @@ impl Waiting {
         let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
         let sealed = cx.master_key().seal("authorization_request", id.as_str(), token.as_bytes(), cx.rng());
         cx.db()
-            .write(move |tx| authorize::store::update_pending(tx, &environment, &id, &sealed))
+            .write(move |tx| authorize::update_pending(tx, &environment, &id, &sealed))
             .await
     }
 

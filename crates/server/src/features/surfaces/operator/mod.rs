@@ -17,7 +17,7 @@ pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
 
 use crate::features::credentials::passwords;
 use crate::features::credentials::signing_keys::{self, KeyState, RotateError};
-use crate::features::records::environments::store::{self, NewKey};
+use crate::features::records::environments::{self, NewKey};
 use crate::features::records::redirect_uris::{self, DeleteRefusal};
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserView};
 use crate::platform::actor::Actor;
@@ -45,14 +45,14 @@ pub async fn create_dev_environment(cx: &Cx, name: &str, settings: Settings) -> 
 /// Makes and publishes the waiting signing key if there is none.
 pub async fn publish_next_key(cx: &Cx, environment: &EnvironmentId) -> Result<(), OperatorError> {
     let is_there =
-        |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::store::find_next(tx, id, Algorithm::RS256)?.is_some());
+        |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::find_next(tx, id, Algorithm::RS256)?.is_some());
     let id = environment.clone();
     if cx.db().read(move |tx| is_there(tx, &id)).await? {
         return Ok(());
     }
     let (id, key) = (environment.clone(), mint_signing_key(cx, environment).await?);
     let inserted =
-        cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::store::insert(tx, &id, &key, KeyState::Next) });
+        cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::insert(tx, &id, &key, KeyState::Next) });
     match inserted.await {
         // Another rotation published one meanwhile.
         Err(error) if error.is_unique("signing_keys_one_next") => Ok(()),
@@ -79,15 +79,15 @@ async fn insert_environment(
     let inserted = cx
         .db()
         .write(move |tx| {
-            if store::find_by_name(tx, &environment.name)?.is_some() {
+            if environments::find_by_name(tx, &environment.name)?.is_some() {
                 return Err(OperatorError::name_taken(&environment.name));
             }
-            store::insert(tx, &environment)?;
-            store::insert_client(tx, &environment.id, &client_id, &environment.name, now)?;
+            environments::insert(tx, &environment)?;
+            environments::insert_client(tx, &environment.id, &client_id, &environment.name, now)?;
             key.insert(tx, &environment.id, "first key", now)?;
             match &next {
                 Some(next) => signing_keys::insert_first(tx, &environment.id, &active, next)?,
-                None => signing_keys::store::insert(tx, &environment.id, &active, KeyState::Active)?,
+                None => signing_keys::insert(tx, &environment.id, &active, KeyState::Active)?,
             }
             Ok(())
         })
@@ -101,15 +101,15 @@ async fn insert_environment(
 
 /// Every environment, oldest first.
 pub async fn list_environments(cx: &Cx) -> Result<Vec<Environment>, DbError> {
-    cx.db().scan(store::list).await
+    cx.db().scan(environments::list).await
 }
 
 /// The environment of that name or id.
 pub async fn load_environment(cx: &Cx, name: &str) -> Result<Environment, OperatorError> {
     let wanted = name.to_owned();
-    let found = cx.db().read(move |tx| match store::find_by_name(tx, &wanted)? {
+    let found = cx.db().read(move |tx| match environments::find_by_name(tx, &wanted)? {
         Some(environment) => Ok::<_, DbError>(Some(environment)),
-        None => store::find(tx, &EnvironmentId::from_text(&wanted)),
+        None => environments::find(tx, &EnvironmentId::from_text(&wanted)),
     });
     match found.await? {
         Some(environment) => Ok(environment),
@@ -121,14 +121,14 @@ pub async fn load_environment(cx: &Cx, name: &str) -> Result<Environment, Operat
 pub async fn update_settings(cx: &Cx, environment: &Environment, settings: Settings) -> Result<(), OperatorError> {
     model::check_settings(&settings)?;
     let (id, now) = (environment.id.clone(), cx.now());
-    let updated = cx.db().write(move |tx| store::update_settings(tx, &id, &settings, now)).await?;
+    let updated = cx.db().write(move |tx| environments::update_settings(tx, &id, &settings, now)).await?;
     if updated { Ok(()) } else { Err(OperatorError::no_environment(&environment.name, &[])) }
 }
 
 /// Client ids of the environment and their names, oldest first.
 pub async fn list_clients(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<(ClientId, String)>, DbError> {
     let id = environment.clone();
-    cx.db().read(move |tx| store::list_clients(tx, &id)).await
+    cx.db().read(move |tx| environments::list_clients(tx, &id)).await
 }
 
 /// A further API key, so that a key can be replaced without a gap. Shown this once.
@@ -144,26 +144,25 @@ pub async fn create_api_key(cx: &Cx, environment: &Environment, name: &str, dev:
 /// The environment's API keys, revoked ones too, oldest first.
 pub async fn list_api_keys(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<ApiKey>, DbError> {
     let id = environment.clone();
-    let rows = cx.db().read(move |tx| store::list_keys(tx, &id)).await?;
+    let rows = cx.db().read(move |tx| environments::list_keys(tx, &id)).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }
 
 /// The key is refused from the next request on. False if there is no live key of that id.
 pub async fn revoke_api_key(cx: &Cx, environment: &EnvironmentId, id: &str) -> Result<bool, DbError> {
     let (environment, id, now) = (environment.clone(), gatewright_base::Id::from_text(id), cx.now());
-    cx.db().write(move |tx| store::revoke_key(tx, &environment, &id, now)).await
+    cx.db().write(move |tx| environments::revoke_key(tx, &environment, &id, now)).await
 }
 
 /// Whether `secret` is a live API key of the environment.
 pub async fn is_api_key_of(cx: &Cx, environment: &EnvironmentId, secret: &str) -> Result<bool, DbError> {
-    let (environment, hash) = (environment.clone(), hash_secret(secret));
-    cx.db().read(move |tx| Ok(store::find_key_holder(tx, &hash)?.is_some_and(|holder| holder.environment == environment))).await
+    Ok(environments::find_key_holder(cx, secret).await?.is_some_and(|holder| holder.environment == *environment))
 }
 
 /// The environment's signing keys, oldest first.
 pub async fn list_signing_keys(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<SigningKey>, DbError> {
     let id = environment.clone();
-    let keys = cx.db().read(move |tx| signing_keys::store::list(tx, &id)).await?;
+    let keys = cx.db().read(move |tx| signing_keys::list(tx, &id)).await?;
     Ok(keys.into_iter().map(SigningKey::from).collect())
 }
 
@@ -229,7 +228,7 @@ pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerso
         .ok_or_else(|| OperatorError::refused(format!("{:?} is not an e-mail address", person.email), "write name@example.com"))?;
     let known = {
         let (environment, email) = (environment.clone(), email.clone());
-        cx.db().read(move |tx| users::store::find_by_email(tx, &environment, &email)).await?
+        cx.db().read(move |tx| users::find_by_email(tx, &environment, &email)).await?
     };
     if known.is_some() {
         return Ok(None);
@@ -254,11 +253,11 @@ pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerso
     let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
     let user = User::new(users::UserId::mint(scribe.now, cx.rng()), email, new, scribe.now);
     let inserted = cx.db().write(move |tx| {
-        if !users::store::insert(tx, &environment, &user)? {
+        if !users::insert(tx, &environment, &user)? {
             return Ok(None);
         }
         if let Some(hash) = &hash {
-            passwords::store::upsert(tx, &environment, &user.id, hash, scribe.now)?;
+            passwords::upsert(tx, &environment, &user.id, hash, scribe.now)?;
         }
         scribe.record(tx, &environment, &Event::new("user.created", UserView::from(&user)))?;
         Ok::<_, DbError>(Some(user.id.to_string()))
@@ -269,15 +268,15 @@ pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerso
 /// Remembers the master key of a new database, and refuses another one later: what it sealed could not be opened.
 pub async fn check_master_key(cx: &Cx) -> Result<(), OperatorError> {
     let ours = cx.master_key().fingerprint();
-    let known = cx.db().read(|tx| store::find_meta(tx, MASTER_KEY_META)).await?;
+    let known = cx.db().read(|tx| environments::find_meta(tx, MASTER_KEY_META)).await?;
     let known = match known {
         Some(known) => known,
         None => {
             cx.db()
                 .write(move |tx| {
-                    store::insert_meta(tx, MASTER_KEY_META, &ours)?;
+                    environments::insert_meta(tx, MASTER_KEY_META, &ours)?;
                     // Another node may have been first: its row counts.
-                    store::find_meta(tx, MASTER_KEY_META)
+                    environments::find_meta(tx, MASTER_KEY_META)
                 })
                 .await?
                 .unwrap_or_default()
@@ -294,11 +293,11 @@ pub async fn check_master_key(cx: &Cx) -> Result<(), OperatorError> {
 
 /// Marks the database as one of `gatewright dev`: `serve` refuses it, since its keys lie in a file for everyone to read.
 pub async fn mark_dev_database(cx: &Cx) -> Result<(), DbError> {
-    cx.db().write(|tx| store::insert_meta(tx, DATABASE_OF_DEV, b"1")).await
+    cx.db().write(|tx| environments::insert_meta(tx, DATABASE_OF_DEV, b"1")).await
 }
 
 pub async fn is_dev_database(cx: &Cx) -> Result<bool, DbError> {
-    cx.db().read(|tx| Ok(store::find_meta(tx, DATABASE_OF_DEV)?.is_some())).await
+    cx.db().read(|tx| Ok(environments::find_meta(tx, DATABASE_OF_DEV)?.is_some())).await
 }
 
 async fn mint_signing_key(cx: &Cx, environment: &EnvironmentId) -> Result<signing_keys::NewKey, OperatorError> {
@@ -326,6 +325,6 @@ impl MintedKey {
     fn insert(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, name: &str, now: gatewright_base::Timestamp) -> Result<(), DbError> {
         let (secret_hash, obfuscated) = (hash_secret(self.secret.reveal()), api_key::obfuscate(self.secret.reveal()));
         let row = NewKey { id: &self.id, name, secret_hash: &secret_hash, obfuscated: &obfuscated, dev: self.dev };
-        store::insert_key(tx, environment, &row, now)
+        environments::insert_key(tx, environment, &row, now)
     }
 }

@@ -2,7 +2,7 @@ use gatewright_base::{Secret, Timestamp};
 use gatewright_db::DbError;
 
 use crate::features::credentials::signing_keys::StoredKey;
-use crate::features::records::environments::store::KeyRow;
+use crate::features::records::environments::KeyRow;
 use crate::features::records::environments::{Environment, Settings};
 use crate::platform::cx::ClientId;
 

@@ -25,8 +25,8 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         cx.db()
             .read(move |tx| {
                 let environment = &client.environment.id;
-                let Some(code) = authorization_codes::store::find(tx, environment, client.id.as_str(), &hash)? else { return Ok::<_, DbError>(None) };
-                let user = users::store::find(tx, environment, &code.user_id)?;
+                let Some(code) = authorization_codes::find(tx, environment, client.id.as_str(), &hash)? else { return Ok::<_, DbError>(None) };
+                let user = users::find(tx, environment, &code.user_id)?;
                 Ok(Some((code, user)))
             })
             .await?
@@ -58,7 +58,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         // Lost a race for the code: it is a second use all the same.
         Err(error) if error.code() == Some("invalid_grant") => {
             let client = call.client.clone();
-            let again = cx.db().read(move |tx| authorization_codes::store::find(tx, &client.environment.id, client.id.as_str(), &hash)).await?;
+            let again = cx.db().read(move |tx| authorization_codes::find(tx, &client.environment.id, client.id.as_str(), &hash)).await?;
             if let Some(code) = again {
                 end_session_of(cx, &call.client, &code).await?;
             }

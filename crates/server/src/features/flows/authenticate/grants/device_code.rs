@@ -19,7 +19,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let found = {
         let hash = hash.clone();
         cx.db()
-            .write(move |tx| device::store::find_and_stamp(tx, &client.environment.id, client.id.as_str(), &hash, now))
+            .write(move |tx| device::find_and_stamp(tx, &client.environment.id, client.id.as_str(), &hash, now))
             .await?
             .ok_or_else(spent)?
     };
@@ -32,7 +32,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         Poll::Spent => return Err(spent()),
     };
     let environment = call.client.environment.id.clone();
-    let user = cx.db().read(move |tx| users::store::find(tx, &environment, &user_id)).await?.ok_or_else(spent)?;
+    let user = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?.ok_or_else(spent)?;
     let attempt = Attempt { client: call.client, user, method, authenticated_at, requested_organization: None,
         asked: call.asked, origin: call.origin, record_success: false };
     conclude(cx, attempt, Spend::DeviceCode { hash }).await

@@ -30,7 +30,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         .write(move |tx| {
             let environment = &client.environment.id;
             let step = StepUp::EmailVerification.code();
-            let Some(pending) = pending_authentications::store::find(tx, environment, client.id.as_str(), step, &token_hash, now)? else {
+            let Some(pending) = pending_authentications::find(tx, environment, client.id.as_str(), step, &token_hash, now)? else {
                 return Ok::<_, DbError>(None);
             };
             let verification = pending.email_verification_id.clone().unwrap_or_default();

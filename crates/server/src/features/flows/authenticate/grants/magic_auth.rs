@@ -2,7 +2,7 @@
 
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::magic_auths;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};

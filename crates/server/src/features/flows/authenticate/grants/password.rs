@@ -4,7 +4,7 @@ use gatewright_base::Secret as Hidden;
 
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::passwords;
-use crate::features::credentials::sessions::Method;
+use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};

@@ -9,7 +9,7 @@ use gatewright_jose::{SigningKey, hash_secret, random_token};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Call, Grant, Secret, required};
-use crate::features::credentials::sessions::{self, RefreshToken, Session, store, tokens};
+use crate::features::credentials::sessions::{self, RefreshToken, Rotation, Session, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
@@ -74,9 +74,9 @@ async fn find(cx: &Cx, client: &Client, hash: &str) -> Result<Option<Found>, DbE
     cx.db()
         .read(move |tx| {
             let environment = &client.environment.id;
-            let Some(token) = store::find_token(tx, environment, client.id.as_str(), &hash)? else { return Ok(None) };
-            let Some(session) = store::find(tx, environment, &token.session_id)? else { return Ok(None) };
-            let Some(user) = users::store::find(tx, environment, &session.user_id)? else { return Ok(None) };
+            let Some(token) = sessions::find_token(tx, environment, client.id.as_str(), &hash)? else { return Ok(None) };
+            let Some(session) = sessions::find(tx, environment, &token.session_id)? else { return Ok(None) };
+            let Some(user) = users::find(tx, environment, &session.user_id)? else { return Ok(None) };
             let signer = signing_keys::load_signer(&cx_in, tx, environment)?;
             Ok(Some(Found { token, session, user, signer, template: jwt_templates::find(tx, environment)? }))
         })
@@ -98,7 +98,7 @@ async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timesta
     let rotated = cx
         .db()
         .write(move |tx| {
-            let rotation = store::Rotation {
+            let rotation = Rotation {
                 token_hash: &hash,
                 successor_hash: &successor_hash,
                 successor_sealed: &sealed,
@@ -106,7 +106,7 @@ async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timesta
                 client_id: &client_id,
                 expires_at,
             };
-            store::rotate(tx, &environment, &rotation, now)
+            sessions::rotate(tx, &environment, &rotation, now)
         })
         .await?;
     Ok(rotated.then(|| answer(client, &session, &user, pair)))
