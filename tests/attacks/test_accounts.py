@@ -418,10 +418,11 @@ def test_row_72_no_secret_is_in_any_log_or_error() -> None:
             if exchange.get("authorization"):
                 secrets.add(exchange["authorization"].removeprefix("Bearer ").strip())
             if exchange["status"] >= 400 and exchange["response_body"]:
-                errors.append(str(exchange["response_body"]))
+                # A step-up hands its token out in a 403: the one secret that belongs into an error.
+                errors.append(re.sub(r'"pending_authentication_token":"[^"]*"', "", str(exchange["response_body"])))
             for found in re.findall(r"[?&]code=([0-9A-Za-z_-]{16,})", str((exchange.get("response_headers") or {}).get("location", ""))):
                 secrets.add(found)
-    secrets = {s for s in secrets if len(s) >= 16 and "wrong" not in s and s != "sk_wrong"}
+    secrets = {s for s in secrets if len(s) >= 16 and "wrong" not in s and not s.startswith("client_") and len(set(s)) > 8}
     assert len(secrets) > 100, "the suites recorded too little for this search to mean anything"
     logs = list(LOGS.glob("server-*.log"))
     assert logs

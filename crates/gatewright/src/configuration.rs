@@ -83,7 +83,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
     let table = match file.map(Path::to_owned).or(named).or_else(usual) {
         None => Table::new(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = std::fs::read_to_string(&path)
                 .map_err(|error| Failure::usage(format!("{}: cannot be read: {error}; give the path of a TOML file", path.display())))?;
             parse_file(&text).map_err(|failure| Failure::usage(format!("{}: {}", path.display(), failure.message())))?
         }

@@ -115,7 +115,7 @@ fn add_module(shelf: &str, name: &str) -> String {
     let lines: Vec<&str> = shelf.lines().collect();
     let modules = || lines.iter().enumerate().filter(|(_, l)| l.starts_with("pub mod "));
     let at = modules().find(|(_, l)| **l > line.as_str()).map(|(at, _)| at);
-    insert_line(&lines, at.or_else(|| modules().last().map(|(at, _)| at + 1)).unwrap_or(lines.len()), &line)
+    insert_line(&lines, at.or_else(|| modules().next_back().map(|(at, _)| at + 1)).unwrap_or(lines.len()), &line)
 }
 
 fn add_migration(migrate: &str, migration: &str) -> Option<String> {

@@ -135,9 +135,10 @@ impl Cx {
         &self.0.hashing_places
     }
 
-    /// A ULID after every other that this node gave out, for rows that are read in order.
-    pub fn next_ulid(&self) -> String {
-        self.0.sequence.next(self.now(), self.rng())
+    /// An id after every other that this node gave out so, for rows that are read in the order they were made. The next one can be
+    /// guessed from it: never for an id that opens something, such as a session's.
+    pub fn next_id<K: Kind>(&self) -> Id<K> {
+        Id::from_text(format!("{}_{}", K::PREFIX, self.0.sequence.next(self.now(), self.rng())))
     }
 
     /// The writer of events for one request: who, when, and the ids' chance.

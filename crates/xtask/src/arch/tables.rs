@@ -7,8 +7,12 @@ use super::lexer::Token;
 use super::source::{Code, Tree};
 
 /// Files outside the features that own tables, each a page of its own.
-const PLATFORM_STORES: &[&str] =
-    &["server/src/platform/events.rs", "server/src/platform/idempotency.rs", "server/src/platform/idempotency.rs", "server/src/platform/rate_limit.rs"];
+const PLATFORM_STORES: &[&str] = &[
+    "server/src/platform/events.rs",
+    "server/src/platform/idempotency.rs",
+    "server/src/platform/idempotency.rs",
+    "server/src/platform/rate_limit.rs",
+];
 
 const VERBS: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
 

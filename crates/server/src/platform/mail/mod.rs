@@ -40,7 +40,7 @@ impl Draft {
     /// Seals a rendered mail. Done before the transaction, so that the writer thread only inserts.
     pub fn new(cx: &Cx, environment: &EnvironmentId, to: &str, subject: String, body: &Body) -> Self {
         let now = cx.now();
-        let id = MailId::from_text(format!("{}_{}", MailKind::PREFIX, cx.next_ulid()));
+        let id: MailId = cx.next_id();
         let plain = serde_json::to_vec(body).unwrap_or_default();
         let body_sealed = cx.master_key().seal("mail", &format!("{environment}/{id}"), &plain, cx.rng());
         Self { id, to: to.to_owned(), subject, body_sealed, now }

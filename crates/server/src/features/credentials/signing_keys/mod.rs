@@ -28,7 +28,7 @@ pub fn feature() -> Feature {
 
 /// Makes a key, sealed for its row. RSA takes a while: call it outside a transaction.
 pub fn mint(cx: &Cx, environment: &EnvironmentId) -> Result<model::NewKey, gatewright_jose::JoseError> {
-    model::NewKey::mint(environment, cx.master_key(), cx.now(), cx.rng())
+    model::NewKey::mint(cx.next_id(), environment, cx.master_key(), cx.now(), cx.rng())
 }
 
 /// The first two keys of an environment: one signs at once, the other waits, so that a rotation needs no wait later.

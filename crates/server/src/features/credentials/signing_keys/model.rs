@@ -68,8 +68,8 @@ impl std::fmt::Debug for NewKey {
 }
 
 impl NewKey {
-    pub(super) fn mint(environment: &EnvironmentId, master: &MasterKey, now: Timestamp, rng: &dyn Rng) -> Result<Self, JoseError> {
-        let kid = Id::<SigningKeyKind>::mint(now, rng).into_string();
+    pub(super) fn mint(kid: Id<SigningKeyKind>, environment: &EnvironmentId, master: &MasterKey, now: Timestamp, rng: &dyn Rng) -> Result<Self, JoseError> {
+        let kid = kid.into_string();
         let key = generate(kid.clone())?;
         // The certificate only carries the key (SDK models require x5c); nobody checks its dates.
         let public = key.public_jwk(now.minus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(20 * 365 * 86_400)), "Gatewright")?;

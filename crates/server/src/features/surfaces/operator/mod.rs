@@ -29,7 +29,7 @@ const MASTER_KEY_META: &str = "master_key_fingerprint";
 
 /// An environment with a client, an API key and two signing keys, all or nothing. The API key is shown this once.
 pub async fn create_environment(cx: &Cx, name: &str, settings: Settings, dev_key: bool) -> Result<Created, OperatorError> {
-    let id = EnvironmentId::mint(cx.now(), cx.rng());
+    let id: EnvironmentId = cx.next_id();
     let (active, next) = tokio::try_join!(mint_signing_key(cx, &id), mint_signing_key(cx, &id))?;
     insert_environment(cx, id, name, settings, dev_key, active, Some(next)).await
 }
@@ -37,7 +37,7 @@ pub async fn create_environment(cx: &Cx, name: &str, settings: Settings, dev_key
 /// As [`create_environment`], with a dev key and without the waiting signing key, which takes as long to make as all the rest.
 /// [`publish_next_key`] must follow.
 pub async fn create_dev_environment(cx: &Cx, name: &str, settings: Settings) -> Result<Created, OperatorError> {
-    let id = EnvironmentId::mint(cx.now(), cx.rng());
+    let id: EnvironmentId = cx.next_id();
     let active = mint_signing_key(cx, &id).await?;
     insert_environment(cx, id, name, settings, true, active, None).await
 }
@@ -73,7 +73,7 @@ async fn insert_environment(
     model::check_settings(&settings)?;
     let now = cx.now();
     let environment = Environment { id, name: name.to_owned(), settings, created_at: now };
-    let client_id = ClientId::mint(now, cx.rng());
+    let client_id: ClientId = cx.next_id();
     let key = MintedKey::new(cx, dev_key);
     let created = Created { environment: environment.clone(), client_id: client_id.clone(), api_key: key.secret.clone() };
     let inserted = cx
@@ -319,7 +319,7 @@ struct MintedKey {
 impl MintedKey {
     fn new(cx: &Cx, dev: bool) -> Self {
         let rng: &dyn Rng = cx.rng();
-        Self { id: gatewright_base::Id::mint(cx.now(), rng), secret: api_key::mint(dev, rng), dev }
+        Self { id: cx.next_id(), secret: api_key::mint(dev, rng), dev }
     }
 
     fn insert(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, name: &str, now: gatewright_base::Timestamp) -> Result<(), DbError> {
