@@ -52,7 +52,8 @@ impl std::fmt::Debug for Parts {
 /// Puts the house together. Fails only on a configuration that cannot be served; the message names the key.
 pub fn build(config: Config, parts: Parts) -> Result<App, config::ConfigError> {
     config.check()?;
-    let pages = features::pages().map_err(|error| config::ConfigError::new("templates", error.to_string(), "this is a defect; report it"))?;
+    let pages =
+        features::pages().map_err(|error| config::ConfigError::new("templates", error.to_string(), "this is a defect; report it"))?;
     let look = web::look::derive(&config.brand)?;
     let cx = Cx::new(config, parts, pages, look)?;
     let (routes, mut openapi) = features::routes(&cx);

@@ -54,7 +54,6 @@ fn features(dev: bool) -> Vec<Feature> {
         credentials::email_changes::feature(),
         credentials::email_verifications::feature(),
         credentials::magic_auths::feature(),
-        credentials::one_time_codes::feature(),
         credentials::password_resets::feature(),
         credentials::passwords::feature(),
         credentials::pending_authentications::feature(),

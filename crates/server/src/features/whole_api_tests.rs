@@ -19,7 +19,9 @@ async fn operations(app: &TestApp) -> Vec<Operation> {
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
-            let open = operation["security"].as_array().is_some_and(|list| list.iter().any(|s| s.as_object().is_some_and(serde_json::Map::is_empty)));
+            let open = operation["security"]
+                .as_array()
+                .is_some_and(|list| list.iter().any(|s| s.as_object().is_some_and(serde_json::Map::is_empty)));
             // Authenticate reads its key from the body, too, and says so in OAuth's words.
             let keyed = !open && path != "/user_management/authenticate";
             operations.push(Operation { method, path: path.clone(), keyed });
@@ -49,15 +51,29 @@ both_engines!(w19_every_keyed_operation_is_401_without_its_key, |app| async move
 both_engines!(row_53_no_operation_answers_bad_input_with_a_5xx, |app| async move {
     let long = "x".repeat(5_000);
     let bodies = [
-        "{", "[]", "\"text\"", "null", "{\"email\":null}", "{\"email\":{\"a\":1},\"code\":[],\"token\":7,\"uri\":false,\"origin\":1e400}",
-        "{\"email\":\"a\\u0000@b.c\",\"code\":\"\\u0000\",\"uri\":\"\\u0000\",\"session_id\":\"\\u0000\"}", "{\"metadata\":{\"__proto__\":\"x\",\"constructor\":\"y\"},\"email\":\"p@q.r\"}",
+        "{",
+        "[]",
+        "\"text\"",
+        "null",
+        "{\"email\":null}",
+        "{\"email\":{\"a\":1},\"code\":[],\"token\":7,\"uri\":false,\"origin\":1e400}",
+        "{\"email\":\"a\\u0000@b.c\",\"code\":\"\\u0000\",\"uri\":\"\\u0000\",\"session_id\":\"\\u0000\"}",
+        "{\"metadata\":{\"__proto__\":\"x\",\"constructor\":\"y\"},\"email\":\"p@q.r\"}",
         "{\"code\":99999999999999999999999999999999,\"new_email\":\"\\ud800\"}",
     ];
     for operation in operations(&app).await {
         for id in ["", "%00", "%2e%2e%2f", "user_x", "%F0%9F%92%A9", "'; DROP TABLE users; --", &long] {
-            let id: String = id.bytes().map(|b| if b == b' ' || b == b'\'' || b == b';' { format!("%{b:02X}") } else { char::from(b).to_string() }).collect();
+            let id: String = id
+                .bytes()
+                .map(|b| if b == b' ' || b == b'\'' || b == b';' { format!("%{b:02X}") } else { char::from(b).to_string() })
+                .collect();
             let path = with_id(&operation.path, &id);
-            for query in ["", "?limit=-1&order=id%3B--&after=%00", "?limit=1e9&before=x&after=y", "?client_id=%00&redirect_uri=%00&session_id=%00&email=%00"] {
+            for query in [
+                "",
+                "?limit=-1&order=id%3B--&after=%00",
+                "?limit=1e9&before=x&after=y",
+                "?client_id=%00&redirect_uri=%00&session_id=%00&email=%00",
+            ] {
                 let answer = app.api(operation.method.clone(), &format!("{path}{query}"), Value::Null).await;
                 assert!(answer.status < 500, "{} {path}{query}: {} {}", operation.method, answer.status, answer.text);
             }
@@ -73,7 +89,13 @@ both_engines!(row_53_no_operation_answers_bad_input_with_a_5xx, |app| async move
             let answer = app.send(request).await;
             assert!(answer.status < 500, "{} {} {body}: {} {}", operation.method, operation.path, answer.status, answer.text);
             if answer.status >= 400 && answer.header("content-type") != Some("text/html; charset=utf-8") {
-                assert!(answer.body["message"].is_string() || answer.body["error"].is_string(), "W02: {} {}: {}", operation.method, operation.path, answer.text);
+                assert!(
+                    answer.body["message"].is_string() || answer.body["error"].is_string(),
+                    "W02: {} {}: {}",
+                    operation.method,
+                    operation.path,
+                    answer.text
+                );
             }
         }
     }

@@ -162,14 +162,7 @@ impl Default for Mail {
 impl Default for Passwords {
     fn default() -> Self {
         // OWASP's argon2id minimum: 19 MiB, two passes, one lane.
-        Self {
-            min_length: 10,
-            argon2_memory_kib: 19_456,
-            argon2_passes: 2,
-            argon2_lanes: 1,
-            hashing_threads: 0,
-            hashing_queue: 64,
-        }
+        Self { min_length: 10, argon2_memory_kib: 19_456, argon2_passes: 2, argon2_lanes: 1, hashing_threads: 0, hashing_queue: 64 }
     }
 }
 
@@ -234,8 +227,15 @@ impl Config {
         if !(8..=64).contains(&self.passwords.min_length) {
             return Err(ConfigError::new("passwords.min_length", self.passwords.min_length.to_string(), "choose 8 to 64"));
         }
-        if self.passwords.argon2_memory_kib < 8 * self.passwords.argon2_lanes.max(1) || self.passwords.argon2_passes == 0 || self.passwords.argon2_lanes == 0 {
-            return Err(ConfigError::new("passwords.argon2_memory_kib", "too small for argon2", "keep the default of 19456 KiB, 2 passes, 1 lane"));
+        if self.passwords.argon2_memory_kib < 8 * self.passwords.argon2_lanes.max(1)
+            || self.passwords.argon2_passes == 0
+            || self.passwords.argon2_lanes == 0
+        {
+            return Err(ConfigError::new(
+                "passwords.argon2_memory_kib",
+                "too small for argon2",
+                "keep the default of 19456 KiB, 2 passes, 1 lane",
+            ));
         }
         if self.brand.radius > 16 {
             return Err(ConfigError::new("brand.radius", self.brand.radius.to_string(), "choose 0 to 16"));
@@ -254,14 +254,20 @@ impl Config {
             ("brand.support_url", &self.brand.support_url),
         ] {
             if let Some(url) = url
-                && !(url.starts_with("https://") || (key == "brand.support_url" && url.starts_with("mailto:")) || (self.dev && url.starts_with("http://")))
+                && !(url.starts_with("https://")
+                    || (key == "brand.support_url" && url.starts_with("mailto:"))
+                    || (self.dev && url.starts_with("http://")))
             {
                 return Err(ConfigError::new(key, format!("{url:?} is not an https URL"), "give an https:// URL"));
             }
         }
         for proxy in &self.trusted_proxies {
             if parse_block(proxy).is_none() {
-                return Err(ConfigError::new("trusted_proxies", format!("{proxy:?} is neither an address nor a CIDR block"), "write 10.0.0.0/8 or 192.0.2.7"));
+                return Err(ConfigError::new(
+                    "trusted_proxies",
+                    format!("{proxy:?} is neither an address nor a CIDR block"),
+                    "write 10.0.0.0/8 or 192.0.2.7",
+                ));
             }
         }
         if !self.dev && self.mail.smtp_url.is_none() {
@@ -321,7 +327,17 @@ mod tests {
         for good in ["http://localhost:4700", "http://127.0.0.1:4700", "http://[::1]:4700", "https://auth.example.com"] {
             dev(good).check().unwrap();
         }
-        for bad in ["", "auth.example.com", "https://", "https://a.example/auth", "https://a.example/", "https://u@a.example", "http://a.example", "ftp://a.example", "http://localhost.evil.example"] {
+        for bad in [
+            "",
+            "auth.example.com",
+            "https://",
+            "https://a.example/auth",
+            "https://a.example/",
+            "https://u@a.example",
+            "http://a.example",
+            "ftp://a.example",
+            "http://localhost.evil.example",
+        ] {
             let error = dev(bad).check().unwrap_err().to_string();
             assert!(error.starts_with("public_url: ") && !error.contains('\n'), "{bad}: {error}");
         }
@@ -339,7 +355,11 @@ mod tests {
     #[test]
     fn forwarded_addresses_are_believed_from_named_proxies_only() {
         let config = Config { trusted_proxies: vec!["10.0.0.0/8".into(), "2001:db8::1".into()], ..dev("http://localhost") };
-        assert!(config.trusts("10.9.8.7".parse().unwrap()) && config.trusts("::ffff:10.0.0.1".parse().unwrap()) && config.trusts("2001:db8::1".parse().unwrap()));
+        assert!(
+            config.trusts("10.9.8.7".parse().unwrap())
+                && config.trusts("::ffff:10.0.0.1".parse().unwrap())
+                && config.trusts("2001:db8::1".parse().unwrap())
+        );
         assert!(!config.trusts("11.0.0.1".parse().unwrap()) && !config.trusts("2001:db8::2".parse().unwrap()));
     }
 }

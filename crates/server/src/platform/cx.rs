@@ -63,7 +63,8 @@ impl std::fmt::Debug for Cx {
 impl Cx {
     pub(crate) fn new(config: Config, parts: Parts, pages: Pages, look: Look) -> Result<Self, ConfigError> {
         let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
-        let places = config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
+        let places =
+            config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
         let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
         let (smtp, sender) = (super::mail::delivery::smtp(&config)?, super::mail::delivery::sender(&config)?);
         Ok(Self(Arc::new(Inner {

@@ -157,7 +157,8 @@ impl TestApp {
 
     /// A user with a proved address and a password.
     pub async fn user(&self, email: &str, password: &str) -> Value {
-        let made = self.api(Method::POST, "/user_management/users", json!({"email": email, "password": password, "email_verified": true})).await;
+        let made =
+            self.api(Method::POST, "/user_management/users", json!({"email": email, "password": password, "email_verified": true})).await;
         assert_eq!(made.status, 201, "{}", made.text);
         made.body
     }
@@ -270,7 +271,8 @@ struct Recorded {
 
 impl Recorded {
     fn of(request: &Request<Body>) -> Self {
-        let line = std::env::var_os("GATEWRIGHT_RECORD").map(|_| json!({"method": request.method().as_str(), "path": request.uri().to_string(), "request_body": null}));
+        let line = std::env::var_os("GATEWRIGHT_RECORD")
+            .map(|_| json!({"method": request.method().as_str(), "path": request.uri().to_string(), "request_body": null}));
         Self { line }
     }
 
@@ -314,7 +316,11 @@ impl Browser<'_> {
 
     pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::builder().method(Method::POST).uri(local(path)).header("accept", "text/html").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(local(path))
+            .header("accept", "text/html")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         self.go(request, Body::from(body)).await
     }
 

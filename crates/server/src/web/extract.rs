@@ -82,7 +82,9 @@ impl<T: DeserializeOwned> FromRequest<Cx> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, cx: &Cx) -> Result<Self, ApiError> {
+        let kind = content_type(request.headers());
         let bytes = read(request, cx).await?;
+        check_is_json(&kind, &bytes)?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -107,6 +109,7 @@ impl<T: DeserializeOwned> FromRequest<Cx> for JsonOrForm<T> {
             let map = fields.into_iter().map(|(k, v)| (k, serde_json::Value::from(v))).collect();
             parse_value(serde_json::Value::Object(map))?
         } else {
+            check_is_json(&kind, &bytes)?;
             parse_json(&bytes)?
         };
         Ok(Self { body, is_json: kind == "application/json" })
@@ -193,9 +196,19 @@ impl Query {
 pub struct Repeated(pub String);
 
 async fn read(request: Request, cx: &Cx) -> Result<Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), cx.config().limits.body_bytes)
-        .await
-        .map_err(|_| ApiError::message(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large or was cut off."))
+    axum::body::to_bytes(request.into_body(), cx.config().limits.body_bytes).await.map_err(|_| too_large())
+}
+
+pub fn too_large() -> ApiError {
+    ApiError::message(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large or was cut off.")
+}
+
+/// A page of another site can post text/plain or a form without asking first; JSON it cannot (attack row 46).
+fn check_is_json(kind: &str, bytes: &[u8]) -> Result<(), ApiError> {
+    if bytes.is_empty() || kind == "application/json" || kind.ends_with("+json") {
+        return Ok(());
+    }
+    Err(ApiError::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."))
 }
 
 fn content_type(headers: &HeaderMap) -> String {

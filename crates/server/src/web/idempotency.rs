@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use gatewright_jose::{hash_secret, sha256};
 
 use super::error::ApiError;
-use super::extract::bearer;
+use super::extract::{bearer, too_large};
 use crate::features::records::environments;
 use crate::platform::cx::Cx;
 use crate::platform::idempotency::{self, Found};
@@ -39,7 +39,6 @@ async fn answer_once(cx: &Cx, key: &str, request: Request, next: Next) -> Result
     // Without a valid key there is nothing to keep an answer for; the handler says so.
     let Some(holder) = environments::find_key_holder(cx, credential).await? else { return Ok(next.run(request).await) };
     let (parts, body) = request.into_parts();
-    let too_large = || ApiError::message(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large or was cut off.");
     let body = axum::body::to_bytes(body, cx.config().limits.body_bytes).await.map_err(|_| too_large())?;
     let key_hash = hash_secret(&format!("{}\0{key}", holder.key_id));
     let request_hash = hash_secret(&format!("{}\0{}", parts.uri.path(), gatewright_jose::b64::encode_url(sha256(&body))));
@@ -55,7 +54,12 @@ async fn answer_once(cx: &Cx, key: &str, request: Request, next: Next) -> Result
     keep(cx, &holder.environment, key_hash, response).await
 }
 
-async fn keep(cx: &Cx, environment: &crate::platform::cx::EnvironmentId, key_hash: String, response: Response) -> Result<Response, ApiError> {
+async fn keep(
+    cx: &Cx,
+    environment: &crate::platform::cx::EnvironmentId,
+    key_hash: String,
+    response: Response,
+) -> Result<Response, ApiError> {
     let status = response.status();
     let is_final = !status.is_server_error() && ![408, 409, 429].contains(&status.as_u16());
     let (parts, body) = response.into_parts();
@@ -71,8 +75,15 @@ async fn keep(cx: &Cx, environment: &crate::platform::cx::EnvironmentId, key_has
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-fn replay(cx: &Cx, environment: &crate::platform::cx::EnvironmentId, key_hash: &str, status: u16, sealed: &[u8]) -> Result<Response, ApiError> {
-    let body = cx.master_key().open("idempotency", &format!("{environment}/{key_hash}"), sealed).map_err(|error| ApiError::internal(&error))?;
+fn replay(
+    cx: &Cx,
+    environment: &crate::platform::cx::EnvironmentId,
+    key_hash: &str,
+    status: u16,
+    sealed: &[u8],
+) -> Result<Response, ApiError> {
+    let body =
+        cx.master_key().open("idempotency", &format!("{environment}/{key_hash}"), sealed).map_err(|error| ApiError::internal(&error))?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     Ok((status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.reveal().clone()).into_response())
 }

@@ -11,7 +11,9 @@ use crate::platform::cx::Look;
 pub fn derive(brand: &Brand) -> Result<Look, ConfigError> {
     let color = |key: &'static str, text: &Option<String>| match text {
         None => Ok(None),
-        Some(text) => text.parse::<Rgb>().map(Some).map_err(|error| ConfigError::new(key, format!("{text:?} is not a colour"), error.to_string())),
+        Some(text) => {
+            text.parse::<Rgb>().map(Some).map_err(|error| ConfigError::new(key, format!("{text:?} is not a colour"), error.to_string()))
+        }
     };
     let given = super::brand::Brand {
         color: color("brand.color", &brand.color)?,

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::{cors, idempotency, page};
 use super::error::ApiError;
+use super::extract::too_large;
+use super::{cors, idempotency, page};
 use crate::platform::cx::Cx;
 use crate::platform::metrics::RequestLabels;
 
@@ -45,7 +48,11 @@ async fn draw_pages(state: State<Cx>, request: Request, next: Next) -> Response 
 
 async fn observe(State(cx): State<Cx>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = request.headers().get(REQUEST_ID).and_then(sane_id).unwrap_or_else(|| format!("ref_{}", gatewright_base::mint_ulid(cx.now(), cx.rng())));
+    let id = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(sane_id)
+        .unwrap_or_else(|| format!("ref_{}", gatewright_base::mint_ulid(cx.now(), cx.rng())));
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
@@ -53,7 +60,7 @@ async fn observe(State(cx): State<Cx>, mut request: Request, next: Next) -> Resp
     // The route, not the path or the query: those may carry ids, codes and tokens.
     let span = tracing::info_span!("request", id, %method, route);
     let answered = async {
-        match tokio::time::timeout(TIME_LIMIT, catch(next.run(request))).await {
+        match tokio::time::timeout(TIME_LIMIT, whole(&cx, request, next)).await {
             Ok(Ok(response)) => response,
             Ok(Err(panicked)) => ApiError::internal(&panicked).into_response(),
             Err(_) => {
@@ -66,12 +73,28 @@ async fn observe(State(cx): State<Cx>, mut request: Request, next: Next) -> Resp
     let mut response = json_errors(&method, response);
     let status = response.status();
     let taken = started.elapsed();
-    span.in_scope(|| tracing::info!(status = status.as_u16(), micros = taken.as_micros() as u64, peer = peer.map(tracing::field::display), "answered"));
+    span.in_scope(|| {
+        tracing::info!(status = status.as_u16(), micros = taken.as_micros() as u64, peer = peer.map(tracing::field::display), "answered")
+    });
     let metrics = cx.metrics();
     metrics.requests.get_or_create(&RequestLabels { route, method: method.to_string(), status: status.as_u16() }).inc();
     metrics.request_seconds.observe(taken.as_secs_f64());
     finish_headers(&cx, &id, &mut response);
     response
+}
+
+/// Runs the request once its body is here. An answer that overtakes the body would leave the rest of it on a connection that the
+/// client means to use again, and HTTP/1.1 could only hang up on it.
+async fn whole(cx: &Cx, request: Request, next: Next) -> Result<Response, &'static str> {
+    let (parts, body) = request.into_parts();
+    match axum::body::to_bytes(body, cx.config().limits.body_bytes).await {
+        Ok(body) => catch(next.run(Request::from_parts(parts, body.into()))).await,
+        Err(_) => {
+            let mut response = too_large().into_response();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            Ok(response)
+        }
+    }
 }
 
 /// A client's own id is echoed if it is short and plain, so that it can go into a log line as it is.
@@ -120,8 +143,8 @@ fn finish_headers(cx: &Cx, id: &str, response: &mut Response) {
     // Not `no-referrer`: under it browsers post forms with `Origin: null`, which cannot be told from another site's.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let cache = headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if cache == "no-store" {
         headers.append(VARY, HeaderValue::from_static("Cookie"));
     }
     if cx.config().is_https() {

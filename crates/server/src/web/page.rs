@@ -14,8 +14,8 @@ use super::extract::Query;
 use super::form::Browser;
 use super::middleware::RequestId;
 use super::pages::{Frame, Theme, View};
-pub use super::problem::{Action, ActionLabel, Problem};
 use super::problem::ErrorPage;
+pub use super::problem::{Action, ActionLabel, Problem};
 use crate::features::records::environments;
 use crate::platform::cx::Cx;
 
@@ -192,7 +192,11 @@ impl IntoResponse for Refused {
 }
 
 /// Turns a refusal on its way out into the page for it, keeping `Retry-After` and the status of API errors.
-pub async fn draw(axum::extract::State(cx): axum::extract::State<Cx>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+pub async fn draw(
+    axum::extract::State(cx): axum::extract::State<Cx>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(visit) = Visit::from_request_parts(&mut parts, &cx).await;
     let mut response = next.run(axum::extract::Request::from_parts(parts, body)).await;

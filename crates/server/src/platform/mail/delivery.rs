@@ -25,7 +25,11 @@ pub fn smtp(config: &crate::Config) -> Result<Option<Smtp>, ConfigError> {
 
 /// Checks the sender's address once at start.
 pub fn sender(config: &crate::Config) -> Result<Mailbox, ConfigError> {
-    config.mail.from.parse().map_err(|_| ConfigError::new("mail.from", format!("{:?} is not a mailbox", config.mail.from), "write Name <address@example.com>"))
+    config
+        .mail
+        .from
+        .parse()
+        .map_err(|_| ConfigError::new("mail.from", format!("{:?} is not a mailbox", config.mail.from), "write Name <address@example.com>"))
 }
 
 pub fn job() -> Job {

@@ -6,7 +6,13 @@ use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
-pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, code_hash: &str, code: &AuthorizationCode, now: Timestamp) -> Result<(), DbError> {
+pub fn insert(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    code_hash: &str,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<(), DbError> {
     tx.execute(
         INSERT,
         params![
@@ -33,7 +39,14 @@ pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, code_
 }
 
 /// Spends the code for `session_id`. One caller wins.
-pub fn take(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, code_hash: &str, session_id: &str, now: Timestamp) -> Result<bool, DbError> {
+pub fn take(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    client_id: &str,
+    code_hash: &str,
+    session_id: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
     Ok(tx.take_once(TAKE, params![environment, client_id, code_hash, session_id, now])?.is_some())
 }
 

@@ -3,8 +3,8 @@
 
 mod store;
 
-pub use store::{delete, delete_of_user, insert};
 use std::time::Duration;
+pub use store::{delete, delete_of_user, insert};
 
 use axum::http::{HeaderMap, HeaderValue};
 use gatewright_base::Timestamp;
@@ -39,7 +39,12 @@ pub fn token_hash(cx: &Cx, headers: &HeaderMap, environment: &EnvironmentId) -> 
     cookies::find(headers, cx.config(), &cookie_name(environment)).map(gatewright_jose::hash_secret)
 }
 
-pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: Option<&str>, now: Timestamp) -> Result<Option<BrowserSession>, DbError> {
+pub fn find(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    token_hash: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<BrowserSession>, DbError> {
     match token_hash {
         Some(hash) => store::find(tx, environment, hash, now),
         None => Ok(None),

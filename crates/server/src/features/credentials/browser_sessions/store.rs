@@ -6,7 +6,13 @@ use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
-pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, session: &BrowserSession, now: Timestamp) -> Result<(), DbError> {
+pub fn insert(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    token_hash: &str,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> Result<(), DbError> {
     let BrowserSession { user_id, method, authenticated_at, expires_at } = session;
     tx.execute(INSERT, params![token_hash, environment, user_id, method.as_str(), *authenticated_at, *expires_at, now]).map(drop)
 }

@@ -6,9 +6,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::close_of_user;
 pub use super::one_time_codes::Refused;
 pub use model::{MagicAuth, MagicAuthId};
+pub use store::close_of_user;
 
 use std::time::Duration;
 

@@ -9,12 +9,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx, params};
 use gatewright_jose::MasterKey;
 
-use crate::features::Feature;
 use crate::web::error::ApiError;
-
-pub fn feature() -> Feature {
-    Feature::default()
-}
 
 /// The statements of one table of codes. `$1` is the environment, `$2` the row, `$3` the time.
 #[derive(Clone, Copy, Debug)]

@@ -17,6 +17,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
+use super::memory::with_blocks;
 use super::model::normalized;
 
 /// Longest text that is looked at.
@@ -275,7 +276,10 @@ impl Argon2Hash {
 
     pub(super) fn derive(&self, password: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut made = Zeroizing::new(vec![0; self.hash.len()]);
-        argon2::Argon2::new(self.algorithm, self.version, self.params()?).hash_password_into(password, &self.salt, &mut made).ok()?;
+        let params = self.params()?;
+        let blocks = params.block_count();
+        let argon2 = argon2::Argon2::new(self.algorithm, self.version, params);
+        with_blocks(blocks, |memory| argon2.hash_password_into_with_memory(password, &self.salt, &mut made, memory)).ok()?;
         Some(made)
     }
 

@@ -2,15 +2,16 @@
 
 mod hashing;
 mod imported;
+mod memory;
 mod model;
 mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{delete, find, replace_if_same, upsert};
 pub use hashing::{Busy, hash, verify};
 pub use imported::{HashType, ImportedHash, SaltPosition};
 pub use model::{MAX_BYTES, Weakness, decide_strength};
+pub use store::{delete, find, replace_if_same, upsert};
 
 use crate::features::Feature;
 use crate::features::records::users::EmailAddress;
@@ -18,7 +19,7 @@ use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
 pub fn feature() -> Feature {
-    Feature::default()
+    Feature::default().job(memory::job())
 }
 
 /// [`decide_strength`] with the configured length.

@@ -3,8 +3,8 @@
 
 mod store;
 
-pub use store::{close_of_user, find, insert, take};
 use std::time::Duration;
+pub use store::{close_of_user, find, insert, take};
 
 use gatewright_base::Timestamp;
 

@@ -6,7 +6,13 @@ use crate::features::credentials::methods::Method;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
-pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, pending: &PendingAuthentication, now: Timestamp) -> Result<(), DbError> {
+pub fn insert(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    token_hash: &str,
+    pending: &PendingAuthentication,
+    now: Timestamp,
+) -> Result<(), DbError> {
     tx.execute(
         INSERT,
         params![
@@ -27,7 +33,14 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, pe
 }
 
 /// The live sign-in that waits for `step` at this client.
-pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, step: &'static str, token_hash: &str, now: Timestamp) -> Result<Option<PendingAuthentication>, DbError> {
+pub fn find(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    client_id: &str,
+    step: &'static str,
+    token_hash: &str,
+    now: Timestamp,
+) -> Result<Option<PendingAuthentication>, DbError> {
     tx.optional(FIND, params![environment, client_id, step, token_hash, now])?.map(|row| from_row(row, step)).transpose()
 }
 

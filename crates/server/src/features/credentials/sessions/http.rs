@@ -23,7 +23,12 @@ pub fn routes() -> OpenApiRouter<Cx> {
 #[utoipa::path(get, path = "/user_management/users/{id}/sessions", operation_id = "list_user_sessions", tag = "user-management.users",
     params(("id" = String, Path), PageParams),
     responses((status = 200, body = List<SessionView>), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-async fn list(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>, query: Query) -> Result<axum::Json<List<SessionView>>, ApiError> {
+async fn list(
+    State(cx): State<Cx>,
+    caller: Caller,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<axum::Json<List<SessionView>>, ApiError> {
     let page = query.page()?;
     let (user, now) = (UserId::from_text(&id), cx.now());
     let sessions = cx
@@ -34,7 +39,9 @@ async fn list(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>, quer
                 return Ok::<_, DbError>(None);
             }
             let settings = environments::find(tx, environment)?.map(|e| e.settings).unwrap_or_default();
-            let idle_since = settings.inactivity_seconds.map_or(Timestamp::from_millis(i64::MIN), |s| now.minus(std::time::Duration::from_secs(s.into())));
+            let idle_since = settings
+                .inactivity_seconds
+                .map_or(Timestamp::from_millis(i64::MIN), |s| now.minus(std::time::Duration::from_secs(s.into())));
             store::list_active(tx, environment, &user, now, idle_since, &page).map(Some)
         })
         .await?

@@ -6,8 +6,8 @@ mod model;
 mod store;
 pub mod tokens;
 
-pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, rotate};
 pub use model::{RefreshToken, Session, SessionId, SessionView};
+pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, rotate};
 
 use std::time::Duration;
 

@@ -75,7 +75,12 @@ pub fn insert_token(
     tx.execute(INSERT_TOKEN, params![token_hash, environment, client_id, session, expires_at, now]).map(drop)
 }
 
-pub fn find_token(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, token_hash: &str) -> Result<Option<RefreshToken>, DbError> {
+pub fn find_token(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    client_id: &str,
+    token_hash: &str,
+) -> Result<Option<RefreshToken>, DbError> {
     let Some(mut row) = tx.optional(FIND_TOKEN, params![environment, client_id, token_hash])? else { return Ok(None) };
     Ok(Some(RefreshToken {
         session_id: row.id()?,

@@ -18,7 +18,8 @@ fn run(cx: &Cx) -> JobFuture<'_> {
         for environment in environments {
             let id = environment.id.clone();
             let since = cx.db().read(move |tx| store::find_active_since(tx, &id)).await?;
-            let due = since.is_none_or(|at| now.since(at) >= Duration::from_secs(u64::from(environment.settings.key_rotation_days) * 86_400));
+            let due =
+                since.is_none_or(|at| now.since(at) >= Duration::from_secs(u64::from(environment.settings.key_rotation_days) * 86_400));
             if due {
                 match super::rotate(cx, &environment, Actor::System).await {
                     Ok(key) => tracing::info!(environment = %environment.id, kid = key.kid, "signing key rotated"),

@@ -8,8 +8,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{find_next, insert, list};
 pub use model::{KeyState, NewKey, RotateError, StoredKey};
+pub use store::{find_next, insert, list};
 
 use std::sync::Arc;
 
@@ -48,7 +48,9 @@ fn open(cx: &Cx, environment: &EnvironmentId, kid: &str, sealed: &[u8]) -> Resul
     if let Some(key) = cx.opened_key(kid) {
         return Ok(key);
     }
-    let does_not_open = |error: gatewright_jose::JoseError| DbError::Other(format!("signing key {kid} does not open: {error}; is this the right master key?"));
+    let does_not_open = |error: gatewright_jose::JoseError| {
+        DbError::Other(format!("signing key {kid} does not open: {error}; is this the right master key?"))
+    };
     let der = cx.master_key().open(model::PURPOSE, &model::context(environment, kid), sealed).map_err(does_not_open)?;
     let key = Arc::new(SigningKey::from_pkcs8(Algorithm::RS256, kid.to_owned(), der.reveal()).map_err(does_not_open)?);
     cx.keep_opened_key(key.clone());

@@ -68,11 +68,18 @@ impl std::fmt::Debug for NewKey {
 }
 
 impl NewKey {
-    pub(super) fn mint(kid: Id<SigningKeyKind>, environment: &EnvironmentId, master: &MasterKey, now: Timestamp, rng: &dyn Rng) -> Result<Self, JoseError> {
+    pub(super) fn mint(
+        kid: Id<SigningKeyKind>,
+        environment: &EnvironmentId,
+        master: &MasterKey,
+        now: Timestamp,
+        rng: &dyn Rng,
+    ) -> Result<Self, JoseError> {
         let kid = kid.into_string();
         let key = generate(kid.clone())?;
         // The certificate only carries the key (SDK models require x5c); nobody checks its dates.
-        let public = key.public_jwk(now.minus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(20 * 365 * 86_400)), "Gatewright")?;
+        let public =
+            key.public_jwk(now.minus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(20 * 365 * 86_400)), "Gatewright")?;
         let private_sealed = master.seal(PURPOSE, &context(environment, &kid), key.to_pkcs8().reveal(), rng);
         Ok(Self { kid, private_sealed, public, created_at: now })
     }
@@ -90,7 +97,9 @@ fn generate(kid: String) -> Result<SigningKey, JoseError> {
     static MADE: [std::sync::OnceLock<gatewright_base::Secret<Vec<u8>>>; 8] = [const { std::sync::OnceLock::new() }; 8];
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let slot = &MADE[TURN.fetch_add(1, Ordering::Relaxed) % MADE.len()];
-    let der = slot.get_or_init(|| SigningKey::generate(Algorithm::RS256, "test".to_owned()).map(|key| key.to_pkcs8()).unwrap_or_else(|_| Vec::new().into()));
+    let der = slot.get_or_init(|| {
+        SigningKey::generate(Algorithm::RS256, "test".to_owned()).map(|key| key.to_pkcs8()).unwrap_or_else(|_| Vec::new().into())
+    });
     SigningKey::from_pkcs8(Algorithm::RS256, kid, der.reveal())
 }
 

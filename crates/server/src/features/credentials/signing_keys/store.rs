@@ -10,7 +10,16 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, key: &NewKey, state:
     let public = serde_json::to_string(&key.public).map_err(|error| DbError::Other(error.to_string()))?;
     tx.execute(
         INSERT,
-        params![&key.kid, environment, Algorithm::RS256.as_str(), state.as_str(), key.private_sealed.clone(), public, key.created_at, activated_at],
+        params![
+            &key.kid,
+            environment,
+            Algorithm::RS256.as_str(),
+            state.as_str(),
+            key.private_sealed.clone(),
+            public,
+            key.created_at,
+            activated_at
+        ],
     )
     .map(drop)
 }
@@ -23,7 +32,12 @@ pub fn find_next(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algori
     find_in_state(tx, environment, algorithm, KeyState::Next)
 }
 
-fn find_in_state(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algorithm, state: KeyState) -> Result<Option<StoredKey>, DbError> {
+fn find_in_state(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    algorithm: Algorithm,
+    state: KeyState,
+) -> Result<Option<StoredKey>, DbError> {
     tx.optional(FIND_IN_STATE, params![environment, algorithm.as_str(), state.as_str()])?.map(from_row).transpose()
 }
 
@@ -37,7 +51,13 @@ pub fn list(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<StoredKe
     tx.list(LIST, params![environment])?.into_iter().map(from_row).collect()
 }
 
-pub fn mark_retiring(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algorithm, now: Timestamp, gone_at: Timestamp) -> Result<u64, DbError> {
+pub fn mark_retiring(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    algorithm: Algorithm,
+    now: Timestamp,
+    gone_at: Timestamp,
+) -> Result<u64, DbError> {
     tx.execute(MARK_RETIRING, params![environment, algorithm.as_str(), now, gone_at])
 }
 

@@ -73,7 +73,8 @@ both_engines!(w06_a_retired_key_stays_published_as_long_as_a_session_lives, |app
     assert_eq!(now.len(), 4);
     assert!(cached.iter().all(|key| now.contains(key)), "no published key went away");
     let keys = VerifyingKeys::from_jwks(&serde_json::from_value::<Jwks>(json!({"keys": now})).unwrap()).unwrap();
-    let expect = Expect { issuer: None, audience: None, typ: &["JWT"], algorithms: &[Algorithm::RS256], now: signed_at, leeway: Duration::ZERO };
+    let expect =
+        Expect { issuer: None, audience: None, typ: &["JWT"], algorithms: &[Algorithm::RS256], now: signed_at, leeway: Duration::ZERO };
     verify_jwt(&keys, &token, &expect).expect("an old token still finds its key");
     app.clock.advance(Duration::from_secs(30 * 86_400));
     crate::run_jobs(app.cx()).await;

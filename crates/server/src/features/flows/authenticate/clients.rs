@@ -16,7 +16,12 @@ pub struct AuthenticatedClient {
     pub confidential: bool,
 }
 
-pub async fn authenticate_client(cx: &Cx, headers: &HeaderMap, client_id: Option<&str>, body_secret: Option<&str>) -> Result<AuthenticatedClient, ApiError> {
+pub async fn authenticate_client(
+    cx: &Cx,
+    headers: &HeaderMap,
+    client_id: Option<&str>,
+    body_secret: Option<&str>,
+) -> Result<AuthenticatedClient, ApiError> {
     let client_id = client_id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::oauth("invalid_request", "client_id is missing."))?;
     let client = find_client(cx, client_id).await?.ok_or_else(invalid_client)?;
     let secrets = [body_secret.filter(|s| !s.is_empty()), bearer(headers)];

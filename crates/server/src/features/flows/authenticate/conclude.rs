@@ -7,12 +7,12 @@ use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
 use super::failures::{Origin, record_success};
-use super::wire::{refusal_error, step_up_error};
 use super::model::{AuthenticateResponse, Decision, Facts, Permit, SecondFactor, StepUp, decide};
-use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
-use crate::features::credentials::methods::Method;
-use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, tokens};
+use super::wire::{refusal_error, step_up_error};
 use crate::features::credentials::letters::Asked;
+use crate::features::credentials::methods::Method;
+use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
+use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, tokens};
 use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
 use crate::features::flows::device;
 use crate::features::records::environments::Client;
@@ -44,9 +44,15 @@ pub struct Attempt {
 pub enum Spend {
     /// Nothing, or it was spent when it was checked.
     Nothing,
-    AuthorizationCode { hash: String },
-    Pending { hash: String },
-    DeviceCode { hash: String },
+    AuthorizationCode {
+        hash: String,
+    },
+    Pending {
+        hash: String,
+    },
+    DeviceCode {
+        hash: String,
+    },
 }
 
 /// Decides and answers an API sign-in.
@@ -93,7 +99,9 @@ pub struct Waiting {
 /// Stores the half-done sign-in and starts the step it waits for.
 pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> Result<Waiting, ApiError> {
     let verification = match &step {
-        StepUp::EmailVerification => Some(email_verifications::prepare(cx, &attempt.client.environment, &attempt.user, &attempt.asked).await?),
+        StepUp::EmailVerification => {
+            Some(email_verifications::prepare(cx, &attempt.client.environment, &attempt.user, &attempt.asked).await?)
+        }
         _ => None,
     };
     let (token, now) = (random_token(cx.rng()), cx.now());
@@ -108,7 +116,8 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         expires_at: now.plus(pending_authentications::LIFETIME),
     };
     let email_verification_id = pending.email_verification_id.clone();
-    let (environment, hash, scribe) = (attempt.client.environment.id.clone(), hash_secret(&token), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
+    let (environment, hash, scribe) =
+        (attempt.client.environment.id.clone(), hash_secret(&token), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
     let client_id = attempt.client.id.to_string();
     let stored = cx
         .db()
@@ -157,7 +166,13 @@ async fn issue(
     };
     let mut user = attempt.user.clone();
     user.last_sign_in_at = Some(now);
-    let facts = tokens::TokenFacts { client: &attempt.client, session: &session, user: &user, template: template.as_deref(), public_url: &cx.config().public_url };
+    let facts = tokens::TokenFacts {
+        client: &attempt.client,
+        session: &session,
+        user: &user,
+        template: template.as_deref(),
+        public_url: &cx.config().public_url,
+    };
     // Signed before the transaction, so that the writer does not wait for RSA; it leaves this function only after the commit.
     let access_token = tokens::mint(&facts, &signer, now, cx.rng()).map_err(token_error)?;
     let refresh_token = random_token(cx.rng());
@@ -193,7 +208,14 @@ async fn issue(
 }
 
 /// Consume, then issue. `false`: somebody else was first.
-fn spend_in(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, spend: &Spend, session_id: &str, now: Timestamp) -> Result<bool, DbError> {
+fn spend_in(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    client_id: &str,
+    spend: &Spend,
+    session_id: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
     match spend {
         Spend::Nothing => Ok(true),
         Spend::AuthorizationCode { hash } => authorization_codes::take(tx, environment, client_id, hash, session_id, now),

@@ -24,13 +24,20 @@ pub fn set(config: &Config, headers: &HeaderMap, client: &Client, refresh_token:
     let seconds = client.environment.settings.session_seconds;
     let mut clients: Vec<&str> = marked(headers).filter(|id| *id != client.id.as_str()).take(20).collect();
     clients.push(client.id.as_str());
-    [header(format!("{}={refresh_token}; Path={PATH}; HttpOnly{}; Max-Age={seconds}", name(client), site(config))), marker(config, &clients.join("."), i64::from(seconds))]
+    [
+        header(format!("{}={refresh_token}; Path={PATH}; HttpOnly{}; Max-Age={seconds}", name(client), site(config))),
+        marker(config, &clients.join("."), i64::from(seconds)),
+    ]
 }
 
 /// Both cookies gone; the marker keeps other clients' ids.
 pub fn clear(config: &Config, headers: &HeaderMap, client: &Client) -> [HeaderValue; 2] {
     let rest: Vec<&str> = marked(headers).filter(|id| *id != client.id.as_str()).take(20).collect();
-    let marker = if rest.is_empty() { marker(config, "", 0) } else { marker(config, &rest.join("."), i64::from(client.environment.settings.session_seconds)) };
+    let marker = if rest.is_empty() {
+        marker(config, "", 0)
+    } else {
+        marker(config, &rest.join("."), i64::from(client.environment.settings.session_seconds))
+    };
     [header(format!("{}=; Path={PATH}; HttpOnly{}; Max-Age=0", name(client), site(config))), marker]
 }
 
@@ -58,5 +65,10 @@ fn marked(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
 }

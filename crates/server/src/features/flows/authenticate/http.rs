@@ -1,6 +1,6 @@
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -41,6 +41,10 @@ pub struct AuthenticateRequest {
     pub organization_id: Option<String>,
     pub pending_authentication_token: Option<String>,
     pub device_code: Option<String>,
+    pub authentication_challenge_id: Option<String>,
+    pub radar_challenge_id: Option<String>,
+    pub verification_id: Option<String>,
+    pub phone_number: Option<String>,
     pub invitation_token: Option<String>,
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,
@@ -62,6 +66,14 @@ enum GrantType {
     MagicAuth,
     #[schema(rename = "urn:workos:oauth:grant-type:email-verification:code")]
     EmailVerification,
+    #[schema(rename = "urn:workos:oauth:grant-type:mfa-totp")]
+    MfaTotp,
+    #[schema(rename = "urn:workos:oauth:grant-type:organization-selection")]
+    OrganizationSelection,
+    #[schema(rename = "urn:workos:oauth:grant-type:radar-email-challenge:code")]
+    RadarEmailChallenge,
+    #[schema(rename = "urn:workos:oauth:grant-type:radar-sms-challenge:code")]
+    RadarSmsChallenge,
     #[schema(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
 }
@@ -71,11 +83,17 @@ enum GrantType {
     request_body = AuthenticateRequest,
     responses((status = 200, body = AuthenticateResponse), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
-async fn authenticate(State(cx): State<Cx>, peer: Peer, headers: HeaderMap, posted: JsonOrForm<AuthenticateRequest>) -> Result<Response, ApiError> {
+async fn authenticate(
+    State(cx): State<Cx>,
+    peer: Peer,
+    headers: HeaderMap,
+    posted: JsonOrForm<AuthenticateRequest>,
+) -> Result<Response, ApiError> {
     let JsonOrForm { body, is_json } = posted;
     let name = body.grant_type.as_deref().ok_or_else(|| ApiError::oauth("invalid_request", "grant_type is missing."))?;
     let grant = grants::find(name).ok_or_else(|| ApiError::oauth("invalid_request", "grant_type is not one this server knows."))?;
-    let AuthenticatedClient { client, confidential } = authenticate_client(&cx, &headers, body.client_id.as_deref(), body.client_secret.as_deref()).await?;
+    let AuthenticatedClient { client, confidential } =
+        authenticate_client(&cx, &headers, body.client_id.as_deref(), body.client_secret.as_deref()).await?;
     if grant.secret == SecretRule::Required && !confidential {
         return Err(clients::invalid_client());
     }
@@ -88,13 +106,17 @@ async fn authenticate(State(cx): State<Cx>, peer: Peer, headers: HeaderMap, post
         None => false,
     };
     let in_browser = browser_origin && is_json && !confidential;
-    let cookie_token = if in_browser && body.refresh_token.is_none() { cookies::find_refresh_token(&headers, &client).map(str::to_owned) } else { None };
+    let cookie_token =
+        if in_browser && body.refresh_token.is_none() { cookies::find_refresh_token(&headers, &client).map(str::to_owned) } else { None };
     // A confidential caller is a backend and names the person's address and browser; anybody else is taken as seen.
     let asked = Asked { lang: None, user_agent: if confidential { body.user_agent.clone() } else { peer.user_agent.clone() } };
     let seen = Origin { ip_address: peer.address(), user_agent: peer.user_agent.clone() };
     let origin = if confidential {
         let cut = |text: Option<String>, max: usize| text.map(|t| t.chars().filter(|c| !c.is_control()).take(max).collect());
-        Origin { ip_address: cut(body.ip_address.clone(), 64).or(seen.ip_address), user_agent: cut(body.user_agent.clone(), 512).or(seen.user_agent) }
+        Origin {
+            ip_address: cut(body.ip_address.clone(), 64).or(seen.ip_address),
+            user_agent: cut(body.user_agent.clone(), 512).or(seen.user_agent),
+        }
     } else {
         seen
     };
@@ -141,4 +163,3 @@ fn count(cx: &Cx, method: &'static str, answer: &Result<AuthenticateResponse, Ap
 pub fn clear_cookies(cx: &Cx, headers: &HeaderMap, client: &crate::features::records::environments::Client) -> Vec<HeaderValue> {
     cookies::clear(cx.config(), headers, client).to_vec()
 }
-

@@ -191,7 +191,10 @@ mod decision_tests {
         let table = [
             (facts(), issue(None)),
             (Facts { email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
-            (Facts { email_verified: false, second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+            (
+                Facts { email_verified: false, second_factor: SecondFactor::Enrolled, ..facts() },
+                Decision::StepUp(StepUp::EmailVerification),
+            ),
             (Facts { second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
             (Facts { second_factor: SecondFactor::Missing, ..facts() }, Decision::StepUp(StepUp::MfaEnrollment)),
             (Facts { second_factor: SecondFactor::Proved, ..facts() }, issue(None)),

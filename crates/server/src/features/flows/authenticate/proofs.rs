@@ -5,8 +5,8 @@ use gatewright_db::DbError;
 
 use super::failures::{Origin, record_failure};
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
-use crate::features::credentials::passwords;
 use crate::features::credentials::methods::Method;
+use crate::features::credentials::passwords;
 use crate::features::records::environments::Environment;
 use crate::features::records::users::{self, EmailAddress, User};
 use crate::platform::actor::Actor;
@@ -15,7 +15,13 @@ use crate::web::error::ApiError;
 
 /// The user whose password this is. `None` for a wrong one, an account without one and no account: all after the same work, and
 /// each leaves an event.
-pub async fn password(cx: &Cx, environment: &EnvironmentId, email: &EmailAddress, password: &Secret<String>, origin: &Origin) -> Result<Option<User>, ApiError> {
+pub async fn password(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    email: &EmailAddress,
+    password: &Secret<String>,
+    origin: &Origin,
+) -> Result<Option<User>, ApiError> {
     let (id, address) = (environment.clone(), email.clone());
     let (user, stored) = cx
         .db()
@@ -34,7 +40,9 @@ pub async fn password(cx: &Cx, environment: &EnvironmentId, email: &EmailAddress
         let (email, origin, scribe) = (email.as_str().to_owned(), origin.clone(), cx.scribe(Actor::System));
         let user_id = user.map(|user| user.id);
         cx.db()
-            .write(move |tx| record_failure(tx, &environment, Method::Password, user_id.as_ref(), &email, &origin, "invalid_credentials", &scribe))
+            .write(move |tx| {
+                record_failure(tx, &environment, Method::Password, user_id.as_ref(), &email, &origin, "invalid_credentials", &scribe)
+            })
             .await?;
         return Ok(None);
     }

@@ -16,7 +16,10 @@ const CALLBACK: &str = "http://localhost:8000/callback";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk-and-more";
 
 fn authorize_url(app: &TestApp, extra: &str) -> String {
-    format!("/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit&state=xyz{extra}", app.tenant.client_id)
+    format!(
+        "/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit&state=xyz{extra}",
+        app.tenant.client_id
+    )
 }
 
 fn pkce_extra() -> String {
@@ -40,8 +43,14 @@ async fn claims(app: &TestApp, token: &str) -> gatewright_jose::Claims {
     let jwks = app.anonymous(Method::GET, &format!("/sso/jwks/{}", app.tenant.client_id), Value::Null).await;
     let keys = VerifyingKeys::from_jwks(&serde_json::from_value::<Jwks>(jwks.body).expect("a key set")).expect("usable keys");
     let issuer = format!("http://localhost:4700/user_management/{}", app.tenant.client_id);
-    let expect =
-        Expect { issuer: Some(&issuer), audience: None, typ: &["JWT"], algorithms: &[Algorithm::RS256], now: app.now(), leeway: Duration::ZERO };
+    let expect = Expect {
+        issuer: Some(&issuer),
+        audience: None,
+        typ: &["JWT"],
+        algorithms: &[Algorithm::RS256],
+        now: app.now(),
+        leeway: Duration::ZERO,
+    };
     verify_jwt(&keys, token, &expect).expect("the token verifies")
 }
 
@@ -75,7 +84,8 @@ both_engines!(row_07_a_code_used_twice_is_refused_and_ends_the_session_of_the_fi
 both_engines!(row_08_a_code_of_one_client_is_nobody_elses, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let code = code(&app, "").await;
-    let foreign = json!({"grant_type": "authorization_code", "code": code, "client_id": app.other.client_id, "client_secret": app.other.api_key});
+    let foreign =
+        json!({"grant_type": "authorization_code", "code": code, "client_id": app.other.client_id, "client_secret": app.other.api_key});
     let answer = app.anonymous(Method::POST, "/user_management/authenticate", foreign).await;
     assert_eq!((answer.status, answer.code()), (400, "invalid_grant"));
     let own = app.authenticate(json!({"grant_type": "authorization_code", "code": code})).await;
@@ -226,14 +236,22 @@ both_engines!(row_50_keys_of_another_environment_prove_nothing_here, |app| async
     let mixed = app.with_headers(Method::POST, path, ask(&app.tenant.api_key), &[(AUTHORIZATION, &bearer)]).await;
     assert_eq!((mixed.status, mixed.code()), (400, "invalid_client"));
     let bearer = format!("Bearer {}", app.tenant.api_key);
-    let bearer_only = app.with_headers(Method::POST, path, json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD, "client_id": app.tenant.client_id}), &[(AUTHORIZATION, &bearer)]).await;
+    let bearer_only = app
+        .with_headers(
+            Method::POST,
+            path,
+            json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD, "client_id": app.tenant.client_id}),
+            &[(AUTHORIZATION, &bearer)],
+        )
+        .await;
     assert_eq!(bearer_only.status, 200, "{}", bearer_only.text);
 });
 
 both_engines!(row_37_password_refusals_do_not_tell_who_exists, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let ask = |email: &str| json!({"grant_type": "password", "email": email, "password": "not the password"});
-    let (known, unknown, no_address) = (app.authenticate(ask(EMAIL)).await, app.authenticate(ask("nobody@example.test")).await, app.authenticate(ask("no address")).await);
+    let (known, unknown, no_address) =
+        (app.authenticate(ask(EMAIL)).await, app.authenticate(ask("nobody@example.test")).await, app.authenticate(ask("no address")).await);
     assert_eq!((known.status, known.code()), (400, "invalid_credentials"));
     assert_eq!((&known.text, known.status), (&unknown.text, unknown.status));
     assert_eq!(known.text, no_address.text);
@@ -343,9 +361,18 @@ both_engines!(w08_browser_clients_refresh_by_cookie_from_their_own_origin_only, 
 both_engines!(forms_and_short_spellings_are_taken, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let body = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("grant_type", "password"), ("email", EMAIL), ("password", PASSWORD), ("client_id", &app.tenant.client_id), ("client_secret", &app.tenant.api_key)])
+        .extend_pairs([
+            ("grant_type", "password"),
+            ("email", EMAIL),
+            ("password", PASSWORD),
+            ("client_id", &app.tenant.client_id),
+            ("client_secret", &app.tenant.api_key),
+        ])
         .finish();
-    let request = axum::http::Request::post("/user_management/authenticate").header("content-type", "application/x-www-form-urlencoded").body(body.into()).unwrap();
+    let request = axum::http::Request::post("/user_management/authenticate")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.into())
+        .unwrap();
     assert_eq!(app.send(request).await.status, 200);
     let missing = app.authenticate(json!({})).await;
     assert_eq!((missing.status, missing.code()), (400, "invalid_request"));

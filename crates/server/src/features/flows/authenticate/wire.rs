@@ -17,17 +17,19 @@ pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_veri
         StepUp::EmailVerification => plain("Email ownership must be verified before authentication.")
             .with("email", user.email.as_str())
             .with("email_verification_id", email_verification_id),
-        StepUp::MfaChallenge => {
-            plain("The user must complete an MFA challenge to finish authenticating.").with("user", whole_user()).with("authentication_factors", json!([]))
-        }
+        StepUp::MfaChallenge => plain("The user must complete an MFA challenge to finish authenticating.")
+            .with("user", whole_user())
+            .with("authentication_factors", json!([])),
         StepUp::MfaEnrollment => plain("The user must enroll in MFA to finish authenticating.").with("user", whole_user()),
         StepUp::OrganizationSelection(choices) => plain("The user must choose an organization to finish their authentication.")
             .with("user", whole_user())
             .with("organizations", json!(choices)),
-        StepUp::SsoRequired { connection_ids } => ApiError::oauth("sso_required", "User must authenticate using one of the matching connections.")
-            .with("email", user.email.as_str())
-            .with("connection_ids", json!(connection_ids))
-            .with("pending_authentication_token", pending_token),
+        StepUp::SsoRequired { connection_ids } => {
+            ApiError::oauth("sso_required", "User must authenticate using one of the matching connections.")
+                .with("email", user.email.as_str())
+                .with("connection_ids", json!(connection_ids))
+                .with("pending_authentication_token", pending_token)
+        }
     }
 }
 

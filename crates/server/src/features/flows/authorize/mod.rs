@@ -8,8 +8,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{find, insert, update_email, update_magic_auth, update_pending};
 pub use model::{AuthorizationRequest, RequestId, Target};
+pub use store::{find, insert, update_email, update_magic_auth, update_pending};
 
 use axum::http::HeaderValue;
 use gatewright_db::DbError;

@@ -51,7 +51,9 @@ pub fn read_parameters(query: &Query) -> Result<Parameters, RequestError> {
     };
     match (present("provider")?, present("connection_id")?, present("organization_id")?) {
         (Some("authkit"), None, None) => {}
-        (Some("authkit"), None, Some(_)) | (None, None, Some(_)) => return Err(refuse("organization_invalid", "There is no organization with this id.")),
+        (Some("authkit"), None, Some(_)) | (None, None, Some(_)) => {
+            return Err(refuse("organization_invalid", "There is no organization with this id."));
+        }
         (None, Some(_), None) => return Err(refuse("connection_invalid", "There is no connection with this id.")),
         (Some(_), None, None) => return Err(refuse("connection_invalid", "This provider is not set up in the environment.")),
         (None, None, None) => return Err(refuse("invalid_connection_selector", "Give provider=authkit.")),

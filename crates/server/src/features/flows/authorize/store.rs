@@ -84,7 +84,8 @@ pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, ma
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const UPDATE_MAGIC_AUTH: &str =
     "UPDATE authorization_requests SET magic_auth_id = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
-pub const UPDATE_PENDING: &str = "UPDATE authorization_requests SET pending_sealed = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_PENDING: &str =
+    "UPDATE authorization_requests SET pending_sealed = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const MARK_COMPLETED: &str = "UPDATE authorization_requests SET completed_at = $3 \
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL AND expires_at > $3 RETURNING id";
 pub const SWEEP: &str = "DELETE FROM authorization_requests WHERE expires_at < $1";

@@ -13,7 +13,10 @@ const CALLBACK: &str = "http://localhost:8000/callback";
 
 fn url(app: &TestApp, redirect_uri: &str, extra: &str) -> String {
     let encoded: String = form_urlencoded::byte_serialize(redirect_uri.as_bytes()).collect();
-    format!("/user_management/authorize?response_type=code&client_id={}&redirect_uri={encoded}&provider=authkit{extra}", app.tenant.client_id)
+    format!(
+        "/user_management/authorize?response_type=code&client_id={}&redirect_uri={encoded}&provider=authkit{extra}",
+        app.tenant.client_id
+    )
 }
 
 fn is_page_of_its_own(answer: &Answer) {
@@ -57,7 +60,11 @@ both_engines!(row_03_repeated_client_or_redirect_uri_is_refused_on_a_page, |app|
 });
 
 both_engines!(an_unknown_client_gets_a_page, |app| async move {
-    is_page_of_its_own(&app.browser().get(&format!("/user_management/authorize?response_type=code&client_id=client_x&redirect_uri={CALLBACK}&provider=authkit")).await);
+    is_page_of_its_own(
+        &app.browser()
+            .get(&format!("/user_management/authorize?response_type=code&client_id=client_x&redirect_uri={CALLBACK}&provider=authkit"))
+            .await,
+    );
 });
 
 both_engines!(other_mistakes_go_back_to_the_app_with_the_state, |app| async move {
@@ -128,7 +135,10 @@ both_engines!(row_14_and_15_pages_forbid_frames_and_leak_no_referrer, |app| asyn
     let started = browser.get(&url(&app, CALLBACK, "")).await;
     let page = browser.get(&started.location().unwrap()).await;
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'none'") && !policy.contains("unsafe-inline"), "{policy}");
+    assert!(
+        policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'none'") && !policy.contains("unsafe-inline"),
+        "{policy}"
+    );
     assert!(policy.contains("form-action 'self' http://localhost:8000"), "{policy}");
     assert_eq!(page.header("referrer-policy"), Some("same-origin"), "a code in a URL never reaches another site");
     assert_eq!(page.header("x-frame-options"), Some("DENY"));
@@ -151,7 +161,8 @@ both_engines!(row_35_no_header_moves_a_link, |app| async move {
     let made = app.with_headers(Method::POST, "/user_management/password_reset", json!({"email": EMAIL}), &headers).await;
     assert_eq!(made.status, 201, "{}", made.text);
     assert!(made.body["password_reset_url"].as_str().unwrap().starts_with("http://localhost:4700/reset-password?token="));
-    let device = app.with_headers(Method::POST, "/user_management/authorize/device", json!({"client_id": app.tenant.client_id}), &forged).await;
+    let device =
+        app.with_headers(Method::POST, "/user_management/authorize/device", json!({"client_id": app.tenant.client_id}), &forged).await;
     assert!(device.body["verification_uri"].as_str().unwrap().starts_with("http://localhost:4700/device"), "{}", device.text);
     for mail in app.mails().await {
         assert!(!mail.text.contains("evil.example") && !mail.html.contains("evil.example"));

@@ -43,8 +43,13 @@ struct DeviceAuthorizationResponse {
 #[utoipa::path(post, path = "/user_management/authorize/device", operation_id = "authorize_device", tag = "user-management.authentication",
     request_body = DeviceAuthorization,
     responses((status = 200, body = DeviceAuthorizationResponse), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody)), security(()))]
-async fn authorize_device(State(cx): State<Cx>, peer: Peer, posted: JsonOrForm<DeviceAuthorization>) -> Result<axum::Json<DeviceAuthorizationResponse>, ApiError> {
-    let client_id = posted.body.client_id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::oauth("invalid_request", "client_id is missing."))?;
+async fn authorize_device(
+    State(cx): State<Cx>,
+    peer: Peer,
+    posted: JsonOrForm<DeviceAuthorization>,
+) -> Result<axum::Json<DeviceAuthorizationResponse>, ApiError> {
+    let client_id =
+        posted.body.client_id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::oauth("invalid_request", "client_id is missing."))?;
     let limit = Limit { name: "authorize_device", tries: cx.config().limits.hosted_per_ip, window: std::time::Duration::from_secs(60) };
     count(&cx, limit, &peer.network()).await??;
     let client = cx

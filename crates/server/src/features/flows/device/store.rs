@@ -13,8 +13,16 @@ pub fn insert(tx: &mut Tx<'_>, code: &DeviceCode, now: Timestamp) -> Result<bool
 }
 
 /// Looks the code up for a poll and stamps the poll; too early a poll makes the interval longer by five seconds instead.
-pub fn find_and_stamp(tx: &mut Tx<'_>, environment: &EnvironmentId, client_id: &str, hash: &str, now: Timestamp) -> Result<Option<DeviceCode>, DbError> {
-    let Some(code) = tx.optional(FIND_BY_DEVICE_CODE, params![environment, client_id, hash])?.map(from_row).transpose()? else { return Ok(None) };
+pub fn find_and_stamp(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    client_id: &str,
+    hash: &str,
+    now: Timestamp,
+) -> Result<Option<DeviceCode>, DbError> {
+    let Some(code) = tx.optional(FIND_BY_DEVICE_CODE, params![environment, client_id, hash])?.map(from_row).transpose()? else {
+        return Ok(None);
+    };
     let slower = i64::from(super::decide_poll(&code, now) == super::Poll::SlowDown) * 5;
     tx.execute(STAMP, params![environment, hash, now, slower])?;
     Ok(Some(code))
@@ -42,7 +50,13 @@ pub fn mark_approved(
     Ok(tx.take_once(MARK_APPROVED, params![environment, user_code, browser_hash, user, method.as_str(), authenticated_at, now])?.is_some())
 }
 
-pub fn mark_denied(tx: &mut Tx<'_>, environment: &EnvironmentId, user_code: &str, browser_hash: &str, now: Timestamp) -> Result<bool, DbError> {
+pub fn mark_denied(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user_code: &str,
+    browser_hash: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
     Ok(tx.take_once(MARK_DENIED, params![environment, user_code, browser_hash, now])?.is_some())
 }
 
@@ -60,7 +74,9 @@ fn from_row(mut row: Row) -> Result<DeviceCode, DbError> {
     let (user_id, method, authenticated_at) = (row.opt_id()?, row.opt_text()?, row.opt_time()?);
     let state = match (state.as_str(), user_id, method, authenticated_at) {
         ("pending", None, None, None) => State::Pending,
-        ("approved", Some(user_id), Some(method), Some(authenticated_at)) => State::Approved { user_id, method: Method::from_row(&method)?, authenticated_at },
+        ("approved", Some(user_id), Some(method), Some(authenticated_at)) => {
+            State::Approved { user_id, method: Method::from_row(&method)?, authenticated_at }
+        }
         ("denied", ..) => State::Denied,
         ("redeemed", ..) => State::Redeemed,
         (state, ..) => return Err(DbError::Other(format!("device_codes.state {state:?} does not fit its columns"))),
@@ -84,7 +100,8 @@ pub const FIND_BY_DEVICE_CODE: &str = "SELECT device_code_hash, user_code, envir
      browser_hash, interval_s, polled_at, expires_at FROM device_codes WHERE environment_id = $1 AND client_id = $2 AND device_code_hash = $3";
 pub const FIND_BY_USER_CODE: &str = "SELECT device_code_hash, user_code, environment_id, client_id, state, user_id, method, authenticated_at, \
      browser_hash, interval_s, polled_at, expires_at FROM device_codes WHERE user_code = $1 AND state = 'pending' AND expires_at > $2";
-pub const STAMP: &str = "UPDATE device_codes SET polled_at = $3, interval_s = interval_s + $4 WHERE environment_id = $1 AND device_code_hash = $2";
+pub const STAMP: &str =
+    "UPDATE device_codes SET polled_at = $3, interval_s = interval_s + $4 WHERE environment_id = $1 AND device_code_hash = $2";
 pub const BIND: &str = "UPDATE device_codes SET browser_hash = $3 WHERE environment_id = $1 AND user_code = $2 AND state = 'pending' \
      AND expires_at > $4 AND (browser_hash IS NULL OR browser_hash = $3) RETURNING user_code";
 pub const MARK_APPROVED: &str = "UPDATE device_codes SET state = 'approved', user_id = $4, method = $5, authenticated_at = $6 \

@@ -4,8 +4,11 @@
 mod model;
 mod store;
 
-pub use store::{KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list, list_clients, list_keys, revoke_key, update_settings};
 pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
+pub use store::{
+    KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list, list_clients,
+    list_keys, revoke_key, update_settings,
+};
 
 use gatewright_db::DbError;
 

@@ -24,7 +24,6 @@ pub struct Environment {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: ClientId,
-    pub name: String,
     pub environment: Environment,
 }
 

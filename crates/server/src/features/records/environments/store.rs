@@ -32,7 +32,7 @@ pub fn insert_client(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &ClientId
 /// A client by its id alone: the one look-up that has no environment yet, because it finds it.
 pub fn find_client(tx: &mut Tx<'_>, id: &str) -> Result<Option<Client>, DbError> {
     let Some(mut row) = tx.optional(FIND_CLIENT, params![id])? else { return Ok(None) };
-    Ok(Some(Client { id: row.id()?, name: row.text()?, environment: read_environment(&mut row)? }))
+    Ok(Some(Client { id: row.id()?, environment: read_environment(&mut row)? }))
 }
 
 pub fn list_clients(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<(ClientId, String)>, DbError> {
@@ -106,7 +106,7 @@ pub const FIND: &str = "SELECT id, name, settings, created_at FROM environments 
 pub const FIND_BY_NAME: &str = "SELECT id, name, settings, created_at FROM environments WHERE name = $1";
 pub const UPDATE_SETTINGS: &str = "UPDATE environments SET settings = $2, updated_at = $3 WHERE id = $1";
 pub const INSERT_CLIENT: &str = "INSERT INTO clients (id, environment_id, name, created_at) VALUES ($1, $2, $3, $4)";
-pub const FIND_CLIENT: &str = "SELECT c.id, c.name, e.id, e.name, e.settings, e.created_at FROM clients c \
+pub const FIND_CLIENT: &str = "SELECT c.id, e.id, e.name, e.settings, e.created_at FROM clients c \
      JOIN environments e ON e.id = c.environment_id WHERE c.id = $1";
 pub const LIST_CLIENTS: &str = "SELECT id, name FROM clients WHERE environment_id = $1 ORDER BY id";
 pub const INSERT_KEY: &str = "INSERT INTO environment_keys (id, environment_id, name, secret_hash, obfuscated, dev, created_at) \
@@ -114,7 +114,6 @@ pub const INSERT_KEY: &str = "INSERT INTO environment_keys (id, environment_id, 
 pub const FIND_KEY_HOLDER: &str = "SELECT environment_id, id, dev FROM environment_keys WHERE secret_hash = $1 AND revoked_at IS NULL";
 pub const LIST_KEYS: &str =
     "SELECT id, name, obfuscated, created_at, revoked_at FROM environment_keys WHERE environment_id = $1 ORDER BY id";
-pub const REVOKE_KEY: &str =
-    "UPDATE environment_keys SET revoked_at = $3 WHERE environment_id = $1 AND id = $2 AND revoked_at IS NULL";
+pub const REVOKE_KEY: &str = "UPDATE environment_keys SET revoked_at = $3 WHERE environment_id = $1 AND id = $2 AND revoked_at IS NULL";
 pub const FIND_META: &str = "SELECT value FROM meta WHERE key = $1";
 pub const INSERT_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";

@@ -4,7 +4,8 @@
 mod model;
 mod store;
 
-pub use store::{delete, find, find_by_email, find_by_external_id, insert, list, lock, mark_email_verified, mark_signed_in, update};
 pub use model::{
-    EmailAddress, FieldError, Metadata, MetadataPatch, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata, check_name,
+    EmailAddress, FieldError, Metadata, MetadataPatch, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata,
+    check_name,
 };
+pub use store::{delete, find, find_by_email, find_by_external_id, insert, list, lock, mark_email_verified, mark_signed_in, update};

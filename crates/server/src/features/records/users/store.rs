@@ -51,7 +51,13 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &User) -> Resu
 
 /// Marks the address proved, if it still is `email_key`: a code for an old address proves nothing about the new one.
 /// Gives whether anything changed.
-pub fn mark_email_verified(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, email_key: &str, now: Timestamp) -> Result<bool, DbError> {
+pub fn mark_email_verified(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    id: &UserId,
+    email_key: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
     Ok(tx.execute(MARK_EMAIL_VERIFIED, params![environment, id, email_key, now])? == 1)
 }
 

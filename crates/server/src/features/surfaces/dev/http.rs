@@ -248,7 +248,12 @@ mod tests {
         }
         let id = mails[0]["id"].as_str().unwrap();
         let code = expected[0].code.clone().unwrap();
-        for path in ["/dev/inbox".to_owned(), format!("/dev/inbox/{id}"), format!("/dev/inbox/{id}?view=text"), format!("/dev/inbox/{id}?view=source")] {
+        for path in [
+            "/dev/inbox".to_owned(),
+            format!("/dev/inbox/{id}"),
+            format!("/dev/inbox/{id}?view=text"),
+            format!("/dev/inbox/{id}?view=source"),
+        ] {
             let page = get(&path).await;
             assert!(page.status == 200 && page.text.contains(&code), "{path}: {}", page.text);
             assert!(page.header("content-security-policy").unwrap().contains("script-src 'self'"));

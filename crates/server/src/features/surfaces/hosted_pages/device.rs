@@ -13,7 +13,6 @@ use super::wait::{believe, go};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
 use crate::features::flows::device::{self, DeviceCode};
-use crate::features::records::environments::{self, Client};
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
 use crate::web::extract::FormFields;
@@ -59,7 +58,11 @@ pub async fn show_confirm(State(cx): State<Cx>, visit: Visit) -> Result<Response
     let found = load(&cx, &visit, typed).await?;
     match found.signed_in {
         Some((_, user)) => {
-            let view = DeviceConfirm { client_name: found.client.name, user_code: found.code.user_code, email: user.email.as_str().to_owned() };
+            let view = DeviceConfirm {
+                client_name: cx.config().brand.name.clone(),
+                user_code: found.code.user_code,
+                email: user.email.as_str().to_owned(),
+            };
             Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
         }
         None => sign_in_first(&cx, &visit, &found).await,
@@ -86,12 +89,11 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
     if !answered {
         return Err(Refused::page(Problem::RequestExpired));
     }
-    Ok(visit.page(&cx, StatusCode::OK, &DeviceDone { client_name: found.client.name, allowed }, "", None))
+    Ok(visit.page(&cx, StatusCode::OK, &DeviceDone { client_name: cx.config().brand.name.clone(), allowed }, "", None))
 }
 
 struct Found {
     code: DeviceCode,
-    client: Client,
     signed_in: Option<(BrowserSession, User)>,
 }
 
@@ -104,13 +106,12 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
         .db()
         .read(move |tx| {
             let Some(code) = device::find_by_user_code(tx, &user_code, now)? else { return Ok::<_, DbError>(None) };
-            let Some(client) = environments::find_client(tx, &code.client_id)? else { return Ok(None) };
             let token = browser_sessions::token_hash(&cx_in, &headers, &code.environment);
             let signed_in = match browser_sessions::find(tx, &code.environment, token.as_deref(), now)? {
                 Some(session) => users::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
                 None => None,
             };
-            Ok(Some(Found { code, client, signed_in }))
+            Ok(Some(Found { code, signed_in }))
         })
         .await?;
     let found = found.ok_or_else(|| Refused::page(Problem::RequestExpired))?;

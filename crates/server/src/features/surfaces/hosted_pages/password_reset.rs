@@ -38,7 +38,9 @@ pub async fn submit_forgot(State(cx): State<Cx>, visit: Visit, form: FormFields)
     }
     let prepared = match password_resets::prepare(&cx, &waiting.client.environment, &email, &asked(&visit)).await {
         Ok(prepared) => prepared,
-        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
+            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+        }
         Err(MailRefused::Db(error)) => return Err(error.into()),
     };
     let scribe = cx.scribe(Actor::System);
@@ -53,7 +55,13 @@ pub async fn show_reset(State(cx): State<Cx>, visit: Visit) -> Result<Response, 
     if password_resets::find_by_token(&cx, &token).await?.is_none() {
         return Ok(expired(&cx, &visit).await?);
     }
-    Ok(visit.page(&cx, StatusCode::OK, &ResetPassword { token, password_minimum: cx.config().passwords.min_length, errors: vec![] }, "", None))
+    Ok(visit.page(
+        &cx,
+        StatusCode::OK,
+        &ResetPassword { token, password_minimum: cx.config().passwords.min_length, errors: vec![] },
+        "",
+        None,
+    ))
 }
 
 pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
@@ -76,7 +84,9 @@ pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) 
             let continue_href = sign_in_endpoint(&cx).await?;
             Ok(visit.page(&cx, StatusCode::OK, &PasswordChanged { continue_href }, "", None))
         }
-        Err(ConfirmRefused::Weak(weaknesses)) => again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(&cx, w.code))),
+        Err(ConfirmRefused::Weak(weaknesses)) => {
+            again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(&cx, w.code)))
+        }
         Err(ConfirmRefused::Gone) => Ok(expired(&cx, &visit).await?),
         Err(ConfirmRefused::Busy) => again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 }),
         Err(ConfirmRefused::Db(error)) => Err(error.into()),

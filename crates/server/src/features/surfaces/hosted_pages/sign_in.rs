@@ -8,8 +8,8 @@ use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked};
 use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::magic_auths;
-use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
 use crate::features::credentials::methods::Method;
+use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
 use crate::features::flows::authenticate::{Origin, proofs};
 use crate::features::flows::authorize;
 use crate::features::records::users::EmailAddress;
@@ -70,7 +70,9 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     if password.reveal().is_empty() {
         return again(RETRY, FormError::PasswordMissing);
     }
-    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+    for counted in
+        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
+    {
         if let Err(limited) = counted {
             return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
         }
@@ -79,7 +81,9 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin).await {
         Ok(Some(user)) => waiting.conclude(&cx, &visit, user, Method::Password).await,
         Ok(None) => again(RETRY, FormError::SignInRefused),
-        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 }),
+        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => {
+            again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 })
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -138,7 +142,9 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+    for counted in
+        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
+    {
         if let Err(limited) = counted {
             return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
         }
@@ -150,7 +156,15 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     }
 }
 
-fn code_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, sent_again: bool, errors: Vec<FormError>) -> Response {
+fn code_page(
+    cx: &Cx,
+    visit: &Visit,
+    waiting: &Waiting,
+    status: StatusCode,
+    email: &EmailAddress,
+    sent_again: bool,
+    errors: Vec<FormError>,
+) -> Response {
     waiting.page(cx, visit, status, &Code { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
 }
 

@@ -43,7 +43,12 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return Ok(waiting.go("/sign-in"));
     }
     let cut = |name: &str, max: usize| form.text(name).trim().chars().take(max).collect::<String>();
-    let kept = SignUp { first_name: cut("first_name", NAME_MAX + 1), last_name: cut("last_name", NAME_MAX + 1), email: cut("email", 255), ..blank(&cx) };
+    let kept = SignUp {
+        first_name: cut("first_name", NAME_MAX + 1),
+        last_name: cut("last_name", NAME_MAX + 1),
+        email: cut("email", 255),
+        ..blank(&cx)
+    };
     let again = |kept: SignUp, status, errors| Ok(waiting.page(&cx, &visit, status, &SignUp { errors, ..kept }));
     if let Err(limited) = limits::count_network(&cx, &visit).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
@@ -60,7 +65,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let new = NewUser { first_name: named(&kept.first_name), last_name: named(&kept.last_name), ..NewUser::default() };
     let user = User::new(UserId::mint(cx.now(), cx.rng()), email.clone(), new, cx.now());
-    let (environment, row, scribe) = (waiting.request.environment.clone(), user.clone(), cx.scribe(Actor::User { id: user.id.to_string() }));
+    let (environment, row, scribe) =
+        (waiting.request.environment.clone(), user.clone(), cx.scribe(Actor::User { id: user.id.to_string() }));
     let made = cx
         .db()
         .write(move |tx| {
@@ -77,7 +83,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     }
     match tell_owner(&cx, &visit, &waiting, &email).await {
         Ok(()) => Ok(waiting.go("/verify-email")),
-        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
+        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
+            again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)])
+        }
         Err(MailRefused::Db(error)) => Err(error.into()),
     }
 }
@@ -152,7 +160,9 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?] {
+    for counted in
+        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
+    {
         if let Err(limited) = counted {
             return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
         }
@@ -178,7 +188,9 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
         .await?;
     match outcome {
         None => Err(Refused::page(Problem::RequestExpired)),
-        Some((pending, Redemption::Redeemed { user })) if user.id == pending.user_id => waiting.conclude(&cx, &visit, user, pending.method).await,
+        Some((pending, Redemption::Redeemed { user })) if user.id == pending.user_id => {
+            waiting.conclude(&cx, &visit, user, pending.method).await
+        }
         Some((_, Redemption::Redeemed { .. })) => again(RETRY, FormError::CodeWrong),
         Some((_, Redemption::Refused { reason, .. })) => again(RETRY, code_error(reason)),
     }
@@ -221,6 +233,14 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     }
 }
 
-fn verify_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, sent_again: bool, errors: Vec<FormError>) -> Response {
+fn verify_page(
+    cx: &Cx,
+    visit: &Visit,
+    waiting: &Waiting,
+    status: StatusCode,
+    email: &EmailAddress,
+    sent_again: bool,
+    errors: Vec<FormError>,
+) -> Response {
     waiting.page(cx, visit, status, &VerifyEmail { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
 }

@@ -12,7 +12,10 @@ const PASSWORD: &str = "correct horse battery";
 const CALLBACK: &str = "http://localhost:8000/callback";
 
 fn authorize(app: &TestApp, extra: &str) -> String {
-    format!("/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit&state=s{extra}", app.tenant.client_id)
+    format!(
+        "/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit&state=s{extra}",
+        app.tenant.client_id
+    )
 }
 
 async fn open<'a>(app: &'a TestApp, extra: &str) -> (Browser<'a>, Answer) {
@@ -32,7 +35,17 @@ async fn exchange(app: &TestApp, answer: &Answer) -> Answer {
 fn bare(answer: &Answer, email: &str) -> String {
     let mut text = answer.text.replace(email, "EMAIL");
     for marker in ["name=\"request\" value=\"", "name=\"csrf\" value=\"", "request="] {
-        let parts: Vec<String> = text.split(marker).enumerate().map(|(i, part)| if i == 0 { part.to_owned() } else { part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c)).to_owned() }).collect();
+        let parts: Vec<String> = text
+            .split(marker)
+            .enumerate()
+            .map(|(i, part)| {
+                if i == 0 {
+                    part.to_owned()
+                } else {
+                    part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c)).to_owned()
+                }
+            })
+            .collect();
         text = parts.join(marker);
     }
     text
@@ -117,7 +130,8 @@ both_engines!(row_37_pages_are_the_same_for_known_and_unknown_addresses, |app| a
         answers.push((page.status, bare(&page, email)));
         let wrong = browser.submit(&page, "/sign-in/password", &[("password", "not the password")]).await;
         answers.push((wrong.status, bare(&wrong, email)));
-        let forgot_path = page.text.split("href=\"").find(|rest| rest.starts_with("/forgot-password")).unwrap().split('"').next().unwrap().to_owned();
+        let forgot_path =
+            page.text.split("href=\"").find(|rest| rest.starts_with("/forgot-password")).unwrap().split('"').next().unwrap().to_owned();
         let forgot = browser.get(&forgot_path).await;
         let asked = browser.submit(&forgot, "/forgot-password", &[("email", email)]).await;
         answers.push((asked.status, bare(&asked, email)));
@@ -164,7 +178,8 @@ both_engines!(row_34_a_reset_link_shows_a_form_works_once_and_ends_sessions, |ap
     app.user(EMAIL, PASSWORD).await;
     let pair = app.sign_in(EMAIL, PASSWORD).await;
     let (mut browser, page) = open(&app, "").await;
-    let forgot_path = format!("/forgot-password?request={}", page.text.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap());
+    let forgot_path =
+        format!("/forgot-password?request={}", page.text.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap());
     let forgot = browser.get(&forgot_path).await;
     assert_eq!(browser.submit(&forgot, "/forgot-password", &[("email", EMAIL)]).await.status, 200);
     let link = app.mails().await[0].links[0].clone();
@@ -180,13 +195,18 @@ both_engines!(row_34_a_reset_link_shows_a_form_works_once_and_ends_sessions, |ap
     assert_eq!(done.status, 200, "{}", done.text);
     assert_eq!(other.get(&link).await.status, 400, "used");
     assert_eq!(other.submit(&form, "/reset-password", &[("password", "and yet another one")]).await.status, 400);
-    assert_eq!(app.authenticate(json!({"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]})).await.code(), "invalid_grant");
+    assert_eq!(
+        app.authenticate(json!({"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]})).await.code(),
+        "invalid_grant"
+    );
     app.sign_in(EMAIL, "a brand new secret").await;
 });
 
 both_engines!(row_46_forms_from_elsewhere_are_refused, |app| async move {
     app.user(EMAIL, PASSWORD).await;
-    for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+    for (name, value) in
+        [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+    {
         let (mut browser, page) = open(&app, "").await;
         browser.headers.push((name.parse().unwrap(), value.to_owned()));
         let posted = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
@@ -242,7 +262,12 @@ both_engines!(pages_speak_the_browsers_language, |app| async move {
     let first = browser.get(&authorize(&app, "")).await;
     let page = browser.follow(first).await;
     assert!(page.text.contains("lang=\"de\"") && page.text.contains("Weiter"), "{}", page.text);
-    let english = browser.get(&format!("/sign-in?request={}&lang=en", page.text.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap())).await;
+    let english = browser
+        .get(&format!(
+            "/sign-in?request={}&lang=en",
+            page.text.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap()
+        ))
+        .await;
     assert!(english.text.contains("lang=\"en\""));
     assert!(browser.get("/signed-out").await.text.contains("lang=\"en\""), "the choice is kept");
 });

@@ -130,9 +130,7 @@ impl Waiting {
     async fn keep_pending(&self, cx: &Cx, token: &str) -> Result<(), DbError> {
         let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
         let sealed = cx.master_key().seal("authorization_request", id.as_str(), token.as_bytes(), cx.rng());
-        cx.db()
-            .write(move |tx| authorize::update_pending(tx, &environment, &id, &sealed))
-            .await
+        cx.db().write(move |tx| authorize::update_pending(tx, &environment, &id, &sealed)).await
     }
 
     /// The hash of the pending token kept by [`Waiting::keep_pending`].

@@ -44,15 +44,13 @@ pub async fn create_dev_environment(cx: &Cx, name: &str, settings: Settings) -> 
 
 /// Makes and publishes the waiting signing key if there is none.
 pub async fn publish_next_key(cx: &Cx, environment: &EnvironmentId) -> Result<(), OperatorError> {
-    let is_there =
-        |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::find_next(tx, id, Algorithm::RS256)?.is_some());
+    let is_there = |tx: &mut Tx<'_>, id: &EnvironmentId| Ok::<_, DbError>(signing_keys::find_next(tx, id, Algorithm::RS256)?.is_some());
     let id = environment.clone();
     if cx.db().read(move |tx| is_there(tx, &id)).await? {
         return Ok(());
     }
     let (id, key) = (environment.clone(), mint_signing_key(cx, environment).await?);
-    let inserted =
-        cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::insert(tx, &id, &key, KeyState::Next) });
+    let inserted = cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::insert(tx, &id, &key, KeyState::Next) });
     match inserted.await {
         // Another rotation published one meanwhile.
         Err(error) if error.is_unique("signing_keys_one_next") => Ok(()),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::both_engines;
 use crate::platform::config::Config;
-use crate::testkit::{TestApp, Tenant};
+use crate::testkit::{Tenant, TestApp};
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, OperatorError>) -> String {
     match outcome {
@@ -103,7 +103,9 @@ both_engines!(a_user_is_made_once_with_its_event_and_can_sign_in, |app| async mo
     assert_eq!(app.sign_in("alice@example.test", "paper-lantern-42").await["user"]["id"], json!(id));
 
     let weak = NewPerson { email: "bob@example.test".into(), password: Some("short".to_owned().into()), ..person.clone() };
-    assert!(refusal(create_user(app.cx(), &app.tenant.environment, &weak).await).starts_with("the password of bob@example.test is too weak; "));
+    assert!(
+        refusal(create_user(app.cx(), &app.tenant.environment, &weak).await).starts_with("the password of bob@example.test is too weak; ")
+    );
     let wrong = NewPerson { email: "bob".into(), ..person };
     assert!(refusal(create_user(app.cx(), &app.tenant.environment, &wrong).await).contains("not an e-mail address"));
 });

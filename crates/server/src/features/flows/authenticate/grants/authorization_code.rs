@@ -14,7 +14,12 @@ use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
-pub const GRANT: Grant = Grant { names: &["authorization_code"], label: "authorization_code", secret: Secret::Optional, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
+pub const GRANT: Grant = Grant {
+    names: &["authorization_code"],
+    label: "authorization_code",
+    secret: Secret::Optional,
+    run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,
+};
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let code = required(call.body.code, "code")?;
@@ -25,7 +30,9 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         cx.db()
             .read(move |tx| {
                 let environment = &client.environment.id;
-                let Some(code) = authorization_codes::find(tx, environment, client.id.as_str(), &hash)? else { return Ok::<_, DbError>(None) };
+                let Some(code) = authorization_codes::find(tx, environment, client.id.as_str(), &hash)? else {
+                    return Ok::<_, DbError>(None);
+                };
                 let user = users::find(tx, environment, &code.user_id)?;
                 Ok(Some((code, user)))
             })
@@ -81,7 +88,11 @@ fn prove_possession(code: &AuthorizationCode, verifier: Option<&str>, confidenti
 }
 
 /// A second use means that somebody else has the code: what the first use opened ends (RFC 6749 §4.1.2).
-async fn end_session_of(cx: &Cx, client: &crate::features::records::environments::Client, code: &AuthorizationCode) -> Result<(), ApiError> {
+async fn end_session_of(
+    cx: &Cx,
+    client: &crate::features::records::environments::Client,
+    code: &AuthorizationCode,
+) -> Result<(), ApiError> {
     let Some(session) = code.session_id.clone().filter(|id| !id.is_empty()) else { return Ok(()) };
     let (environment, scribe) = (client.environment.id.clone(), cx.scribe(Actor::System));
     tracing::warn!(session, client = %client.id, "authorization code used twice; its session ends");

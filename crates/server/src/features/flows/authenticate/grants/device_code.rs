@@ -10,8 +10,12 @@ use crate::features::records::users;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
-pub const GRANT: Grant =
-    Grant { names: &["urn:ietf:params:oauth:grant-type:device_code"], label: "device_code", secret: Secret::Optional, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
+pub const GRANT: Grant = Grant {
+    names: &["urn:ietf:params:oauth:grant-type:device_code"],
+    label: "device_code",
+    secret: Secret::Optional,
+    run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,
+};
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let hash = hash_secret(&required(call.body.device_code, "device_code")?);
@@ -33,8 +37,15 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     };
     let environment = call.client.environment.id.clone();
     let user = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?.ok_or_else(spent)?;
-    let attempt = Attempt { client: call.client, user, method, authenticated_at, requested_organization: None,
-        asked: call.asked, origin: call.origin, record_success: false };
+    let attempt = Attempt {
+        client: call.client,
+        user,
+        method,
+        authenticated_at,
+        requested_organization: None,
+        asked: call.asked,
+        origin: call.origin,
+        record_success: false,
+    };
     conclude(cx, attempt, Spend::DeviceCode { hash }).await
 }
-

@@ -39,7 +39,10 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         })
         .await?;
     let Some((pending, redemption)) = outcome else {
-        return Err(ApiError::bad_request("invalid_pending_authentication_token", "The pending authentication token is not valid or has expired."));
+        return Err(ApiError::bad_request(
+            "invalid_pending_authentication_token",
+            "The pending authentication token is not valid or has expired.",
+        ));
     };
     let user = match redemption {
         Redemption::Redeemed { user } if user.id == pending.user_id => user,

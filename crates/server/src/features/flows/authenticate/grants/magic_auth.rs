@@ -22,7 +22,8 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let typed = required(call.body.email, "email")?;
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
-    let user = proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
+    let user =
+        proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
     let attempt = Attempt {
         client: call.client,
         user,

@@ -4,6 +4,7 @@ mod authorization_code;
 mod device_code;
 mod email_verification;
 mod magic_auth;
+mod other_steps;
 mod password;
 mod refresh_token;
 
@@ -47,8 +48,15 @@ pub struct Call {
     pub cookie_token: Option<String>,
 }
 
-const GRANTS: [&Grant; 6] =
-    [&authorization_code::GRANT, &refresh_token::GRANT, &password::GRANT, &magic_auth::GRANT, &email_verification::GRANT, &device_code::GRANT];
+const GRANTS: [&Grant; 7] = [
+    &authorization_code::GRANT,
+    &refresh_token::GRANT,
+    &password::GRANT,
+    &magic_auth::GRANT,
+    &email_verification::GRANT,
+    &device_code::GRANT,
+    &other_steps::GRANT,
+];
 
 pub fn find(name: &str) -> Option<&'static Grant> {
     GRANTS.into_iter().find(|grant| grant.names.contains(&name))
@@ -65,7 +73,9 @@ mod tests {
 
     #[test]
     fn row_11_implicit_and_unknown_grants_are_not_known() {
-        for name in ["implicit", "token", "id_token", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "", "PASSWORD"] {
+        for name in
+            ["implicit", "token", "id_token", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "", "PASSWORD"]
+        {
             assert!(find(name).is_none(), "{name}");
         }
     }

@@ -3,8 +3,8 @@
 use gatewright_base::Secret as Hidden;
 
 use super::{Answer, Call, Grant, Secret, required};
-use crate::features::credentials::passwords;
 use crate::features::credentials::methods::Method;
+use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
@@ -12,13 +12,18 @@ use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
-pub const GRANT: Grant = Grant { names: &["password"], label: "password", secret: Secret::Required, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
+pub const GRANT: Grant =
+    Grant { names: &["password"], label: "password", secret: Secret::Required, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let typed = required(call.body.email, "email")?;
     let password = Hidden::new(required(call.body.password, "password")?);
     if !call.client.environment.settings.password {
-        return Err(ApiError::plain(axum::http::StatusCode::FORBIDDEN, "email_password_auth_disabled", "Email and password sign-in is switched off in this environment."));
+        return Err(ApiError::plain(
+            axum::http::StatusCode::FORBIDDEN,
+            "email_password_auth_disabled",
+            "Email and password sign-in is switched off in this environment.",
+        ));
     }
     let Some(email) = EmailAddress::parse(&typed) else {
         passwords::verify(cx, None, &password).await?;
@@ -43,4 +48,3 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
 fn wrong() -> ApiError {
     ApiError::bad_request("invalid_credentials", "The email or password is not right.")
 }
-

@@ -21,7 +21,12 @@ use crate::platform::cx::Cx;
 use crate::platform::events::Event;
 use crate::web::error::ApiError;
 
-pub const GRANT: Grant = Grant { names: &["refresh_token"], label: "refresh_token", secret: Secret::Optional, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
+pub const GRANT: Grant = Grant {
+    names: &["refresh_token"],
+    label: "refresh_token",
+    secret: Secret::Optional,
+    run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,
+};
 
 /// The pair that a rotation gave out, kept sealed for the window.
 #[derive(Serialize, Deserialize)]
@@ -57,7 +62,9 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
             return Err(ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."));
         }
         match found.token.used_at {
-            Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => return replay(cx, &call.client, &found, &hash),
+            Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => {
+                return replay(cx, &call.client, &found, &hash);
+            }
             Some(_) => return Err(reuse(cx, &call.client, &found).await?),
             None => {
                 if let Some(answer) = rotate(cx, &call.client, found, &hash, now).await? {
@@ -86,7 +93,8 @@ async fn find(cx: &Cx, client: &Client, hash: &str) -> Result<Option<Found>, DbE
 /// `None` when another caller rotated first.
 async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timestamp) -> Result<Option<AuthenticateResponse>, ApiError> {
     let Found { session, user, signer, template, .. } = found;
-    let facts = tokens::TokenFacts { client, session: &session, user: &user, template: template.as_deref(), public_url: &cx.config().public_url };
+    let facts =
+        tokens::TokenFacts { client, session: &session, user: &user, template: template.as_deref(), public_url: &cx.config().public_url };
     // Signed before the transaction so that the writer does not wait for RSA, given out only if the rotation is ours.
     let access_token = tokens::mint(&facts, &signer, now, cx.rng()).map_err(token_error)?;
     let pair = Pair { access_token, refresh_token: random_token(cx.rng()) };
