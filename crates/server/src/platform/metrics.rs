@@ -33,6 +33,7 @@ pub struct Metrics {
     pub request_seconds: Histogram,
     pub connections: Gauge,
     pub sign_ins: Family<SignInLabels, Counter>,
+    pub password_hashes: Counter,
     pub mails_sent: Counter,
     pub mails_failed: Counter,
 }
@@ -45,14 +46,16 @@ impl Default for Metrics {
         let request_seconds = Histogram::new(buckets);
         let connections = Gauge::default();
         let sign_ins = Family::default();
+        let password_hashes = Counter::default();
         let (mails_sent, mails_failed) = (Counter::default(), Counter::default());
         registry.register("requests", "Requests answered, by route, method and status", requests.clone());
         registry.register("request_seconds", "Time to answer, in seconds", request_seconds.clone());
         registry.register("connections", "Open connections", connections.clone());
         registry.register("sign_ins", "Sign-in decisions, by method and outcome", sign_ins.clone());
+        registry.register("password_hashes", "Password hashes computed: checks, and makings for nobody", password_hashes.clone());
         registry.register("mails_sent", "Mails handed to the SMTP server", mails_sent.clone());
         registry.register("mails_failed", "Deliveries that failed; they are tried again", mails_failed.clone());
-        Self { registry: Mutex::new(registry), requests, request_seconds, connections, sign_ins, mails_sent, mails_failed }
+        Self { registry: Mutex::new(registry), requests, request_seconds, connections, sign_ins, password_hashes, mails_sent, mails_failed }
     }
 }
 

@@ -29,7 +29,7 @@ impl Browser {
 
     /// The hidden field `csrf`.
     pub fn csrf(&self, cx: &Cx) -> String {
-        gatewright_jose::b64::encode_url(&cx.master_key().mac("csrf", self.token.reveal().as_bytes()))
+        gatewright_jose::b64::encode_url(cx.master_key().mac("csrf", self.token.reveal().as_bytes()))
     }
 
     /// `Set-Cookie`, sent with every page so that the year begins anew.

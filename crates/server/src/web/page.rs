@@ -121,7 +121,7 @@ impl Visit {
 /// (attack row 14).
 fn policy(form_origin: Option<&str>, logo_url: Option<&str>) -> HeaderValue {
     let form = form_origin.map(|origin| format!(" {origin}")).unwrap_or_default();
-    let logo = logo_url.and_then(|url| url.splitn(4, '/').nth(2)).map(|host| format!(" https://{host}")).unwrap_or_default();
+    let logo = logo_url.and_then(|url| url.split('/').nth(2)).map(|host| format!(" https://{host}")).unwrap_or_default();
     cookies::header(format!(
         "default-src 'none'; style-src 'self'; img-src 'self' data:{logo}; script-src 'self'; form-action 'self'{form}; frame-ancestors 'none'; \
          base-uri 'none'"

@@ -67,6 +67,7 @@ pub async fn verify(cx: &Cx, stored: Option<String>, password: &Secret<String>) 
 async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
     let place = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
     let turn = cx.hashing().clone().acquire_owned().await.map_err(|_| Busy)?;
+    cx.metrics().password_hashes.inc();
     // The permits go along: a caller who hangs up does not free the core that still works for it.
     tokio::task::spawn_blocking(move || {
         let _held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);

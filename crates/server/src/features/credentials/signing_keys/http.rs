@@ -64,7 +64,7 @@ enum JwksAlg {
 }
 
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
+#[expect(dead_code, clippy::upper_case_acronyms, reason = "only its schema is used, in RFC 7518's spelling")]
 enum JwksKty {
     RSA,
 }

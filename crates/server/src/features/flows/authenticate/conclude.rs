@@ -35,7 +35,7 @@ pub struct Attempt {
     pub origin: Origin,
     /// How a mail that the sign-in may need is written.
     pub asked: Asked,
-    /// Whether `authentication.*_succeeded` is still to be written; the hosted pages have written it already.
+    /// Whether somebody proved something just now, so that `authentication.*_succeeded` is still to be written.
     pub record_success: bool,
 }
 

@@ -257,6 +257,17 @@ both_engines!(row_37_password_refusals_do_not_tell_who_exists, |app| async move 
     assert_eq!(known.text, no_address.text);
 });
 
+both_engines!(row_37_nobody_and_somebody_cost_the_same_hash, |app| async move {
+    app.user(EMAIL, PASSWORD).await;
+    app.api(Method::POST, "/user_management/users", json!({"email": "no-password@example.test", "email_verified": true})).await;
+    for email in [EMAIL, "no-password@example.test", "nobody@example.test", "no address"] {
+        let before = app.cx().metrics().password_hashes.get();
+        let answer = app.authenticate(json!({"grant_type": "password", "email": email, "password": "not the password"})).await;
+        assert_eq!(answer.code(), "invalid_credentials");
+        assert_eq!(app.cx().metrics().password_hashes.get() - before, 1, "{email}: time would tell");
+    }
+});
+
 both_engines!(an_unverified_user_steps_up_by_code, |app| async move {
     let made = app.api(Method::POST, "/user_management/users", json!({"email": EMAIL, "password": PASSWORD})).await;
     assert_eq!(made.status, 201);

@@ -130,31 +130,28 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         expires_at: cx.now().plus(LIFETIME),
     };
     let (row, now, allows_sign_up) = (request.clone(), cx.now(), client.environment.settings.sign_up);
-    match signed_in {
-        Some((session, user)) => {
-            let attempt = Attempt {
-                client,
-                user,
-                method: session.method,
-                authenticated_at: session.authenticated_at,
-                requested_organization: None,
-                asked: crate::features::credentials::letters::Asked::default(),
-                origin: Origin { ip_address: peer.address(), user_agent: peer.user_agent },
-                record_success: true,
-            };
-            let decided = {
-                let attempt = attempt.clone();
-                cx.db().read(move |tx| authenticate::decide_for(tx, &attempt)).await?
-            };
-            if let Decision::Issue(permit) = decided {
-                cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
-                if let Some(finished) = super::finish(&cx, &request, attempt, &permit).await? {
-                    return Ok(redirect(&finished.location, finished.cookies));
-                }
-                return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
+    if let Some((session, user)) = signed_in {
+        let attempt = Attempt {
+            client,
+            user,
+            method: session.method,
+            authenticated_at: session.authenticated_at,
+            requested_organization: None,
+            asked: crate::features::credentials::letters::Asked::default(),
+            origin: Origin { ip_address: peer.address(), user_agent: peer.user_agent },
+            record_success: false,
+        };
+        let decided = {
+            let attempt = attempt.clone();
+            cx.db().read(move |tx| authenticate::decide_for(tx, &attempt)).await?
+        };
+        if let Decision::Issue(permit) = decided {
+            cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
+            if let Some(finished) = super::finish(&cx, &request, attempt, &permit).await? {
+                return Ok(redirect(&finished.location, finished.cookies));
             }
+            return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
         }
-        None => {}
     }
     if parameters.prompt_none {
         return Ok(back(RequestError { error: "login_required", description: "Nobody is signed in in this browser." }));

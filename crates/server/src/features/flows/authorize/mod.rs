@@ -54,7 +54,9 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _
         authenticated_at: attempt.authenticated_at,
         expires_at: now.plus(attempt.client.environment.settings.session()),
     };
-    let cookie = browser_sessions::cookie(cx, &environment, &browser_token, &session);
+    // A sign-in that the browser's session answered by itself goes on with that session.
+    let fresh = attempt.record_success;
+    let cookie = fresh.then(|| browser_sessions::cookie(cx, &environment, &browser_token, &session));
     let location = match &request.target {
         Target::App { redirect_uri, state } => model::answer_url(redirect_uri, &[("code", &code)], state.as_deref()),
         Target::Page { path } => path.clone(),
@@ -70,12 +72,14 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _
             if let Some(grant) = &grant {
                 authorization_codes::insert(tx, &environment, &hash_secret(&code), grant, now)?;
             }
-            browser_sessions::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
-            record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
+            if fresh {
+                browser_sessions::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
+                record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
+            }
             Ok(true)
         })
         .await?;
-    Ok(finished.then(|| Finished { location, cookies: vec![cookie] }))
+    Ok(finished.then(|| Finished { location, cookies: cookie.into_iter().collect() }))
 }
 
 fn authorization_code(request: &AuthorizationRequest, attempt: &Attempt, now: gatewright_base::Timestamp) -> Option<AuthorizationCode> {
