@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import statistics
 import threading
 import time
 from collections import Counter
