@@ -12,8 +12,8 @@ import pytest
 from recording import RECORD
 from running_server import BINARY, REPOSITORY
 
-# A newer copy beside the repository, or one that is named, goes before the copy kept here.
-COPIES = (Path(os.environ.get("GATEWRIGHT_SHARED") or REPOSITORY.parent / "shared"), Path(__file__).parent / "upstream")
+# The upstream document and the tool that reads it lie in a folder beside the repository, or where GATEWRIGHT_SHARED says.
+TOOL = Path(os.environ.get("GATEWRIGHT_SHARED") or REPOSITORY.parent / "shared") / "tools" / "contract_check.py"
 REQUIRED = Path(__file__).parent / "operations.txt"
 
 
@@ -27,8 +27,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(*arguments: str) -> str:
-    script = next(copy / "tools" / "contract_check.py" for copy in COPIES if (copy / "tools" / "contract_check.py").exists())
-    ended = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=300, check=False)
+    assert TOOL.exists(), f"{TOOL} is missing: put the shared folder beside the repository, or set GATEWRIGHT_SHARED"
+    ended = subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True, timeout=300, check=False)
     output = ended.stdout + ended.stderr
     assert ended.returncode == 0, output[-6000:]
     return output

@@ -9,11 +9,11 @@ pub const ALL: &[Algorithm] = &[Algorithm::RS256, Algorithm::ES256, Algorithm::E
 
 /// The JSON file at `path` under the folder of vectors; fails the test with one line if it is not there.
 pub fn load(path: &str) -> Value {
-    let root = std::env::var_os("GATEWRIGHT_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
-    let file = root.join(path);
+    let shared =
+        std::env::var_os("GATEWRIGHT_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+    let file = shared.join("vectors").join(path);
     let Ok(text) = std::fs::read(&file) else {
-        panic!("test vectors missing: {} (set GATEWRIGHT_VECTORS to the folder that holds wycheproof/ and jose-cookbook/)", file.display())
+        panic!("test vectors missing: {} (put the shared folder beside the repository, or set GATEWRIGHT_SHARED)", file.display())
     };
     serde_json::from_slice(&text).expect("vector files are JSON")
 }
