@@ -8,6 +8,7 @@ use gatewright_jose::{MasterKey, SigningKey};
 use super::actor::Actor;
 use super::config::{Config, ConfigError};
 use super::events::Scribe;
+use super::low_priority::LowPriorityThreads;
 use super::metrics::Metrics;
 use crate::Parts;
 use crate::web::pages::{AppFrame, Pages};
@@ -46,6 +47,7 @@ struct Inner {
     master_key: MasterKey,
     metrics: Metrics,
     hashing: Arc<tokio::sync::Semaphore>,
+    hashing_threads: LowPriorityThreads,
     hashing_places: Arc<tokio::sync::Semaphore>,
     smtp: Option<super::mail::delivery::Smtp>,
     sender: lettre::message::Mailbox,
@@ -62,6 +64,7 @@ impl std::fmt::Debug for Cx {
 
 impl Cx {
     pub(crate) fn new(config: Config, parts: Parts, pages: Pages, look: Look) -> Result<Self, ConfigError> {
+        let hashing_threads = LowPriorityThreads::new(config.passwords.hashing_threads());
         let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
         let places =
             config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
@@ -76,6 +79,7 @@ impl Cx {
             master_key: parts.master_key,
             metrics: Metrics::default(),
             hashing,
+            hashing_threads,
             hashing_places,
             smtp,
             sender,
@@ -124,6 +128,10 @@ impl Cx {
 
     pub(crate) fn sender(&self) -> &lettre::message::Mailbox {
         &self.0.sender
+    }
+
+    pub(crate) fn hashing_threads(&self) -> &LowPriorityThreads {
+        &self.0.hashing_threads
     }
 
     /// Permits for password hashing: as many at once as there are cores to spare.

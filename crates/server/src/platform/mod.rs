@@ -6,6 +6,7 @@ pub mod cx;
 pub mod events;
 pub mod idempotency;
 pub mod jobs;
+pub mod low_priority;
 pub mod mail;
 pub mod metrics;
 pub mod rate_limit;

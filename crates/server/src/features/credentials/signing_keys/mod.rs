@@ -37,22 +37,20 @@ pub fn insert_first(tx: &mut Tx<'_>, environment: &EnvironmentId, active: &model
     store::insert(tx, environment, next, KeyState::Next)
 }
 
-/// The key that signs for the environment now, opened.
+/// The key that signs for the environment now, opened. Which one it is comes from the database each time, so that a rotation
+/// anywhere counts at once; its opened form is kept, because opening costs more than signing.
 pub fn load_signer(cx: &Cx, tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Arc<SigningKey>, DbError> {
-    let stored = store::find_active(tx, environment, Algorithm::RS256)?
+    let kid = store::find_active_kid(tx, environment, Algorithm::RS256)?
         .ok_or_else(|| DbError::Other(format!("environment {environment} has no active signing key; run gatewright keys rotate")))?;
-    open(cx, environment, &stored.kid, &stored.private_sealed)
-}
-
-fn open(cx: &Cx, environment: &EnvironmentId, kid: &str, sealed: &[u8]) -> Result<Arc<SigningKey>, DbError> {
-    if let Some(key) = cx.opened_key(kid) {
+    if let Some(key) = cx.opened_key(&kid) {
         return Ok(key);
     }
+    let sealed = store::load_private(tx, environment, &kid)?;
     let does_not_open = |error: gatewright_jose::JoseError| {
         DbError::Other(format!("signing key {kid} does not open: {error}; is this the right master key?"))
     };
-    let der = cx.master_key().open(model::PURPOSE, &model::context(environment, kid), sealed).map_err(does_not_open)?;
-    let key = Arc::new(SigningKey::from_pkcs8(Algorithm::RS256, kid.to_owned(), der.reveal()).map_err(does_not_open)?);
+    let der = cx.master_key().open(model::PURPOSE, &model::context(environment, &kid), &sealed).map_err(does_not_open)?;
+    let key = Arc::new(SigningKey::from_pkcs8(Algorithm::RS256, kid.clone(), der.reveal()).map_err(does_not_open)?);
     cx.keep_opened_key(key.clone());
     Ok(key)
 }

@@ -35,7 +35,7 @@ impl KeyState {
     }
 }
 
-/// A key of the table: its public half and its sealed private half.
+/// A key of the table, its private half left where it is.
 #[derive(Clone)]
 pub struct StoredKey {
     pub kid: String,
@@ -43,7 +43,6 @@ pub struct StoredKey {
     pub public: Jwk,
     pub created_at: Timestamp,
     pub gone_at: Option<Timestamp>,
-    pub(super) private_sealed: Vec<u8>,
 }
 
 impl std::fmt::Debug for StoredKey {

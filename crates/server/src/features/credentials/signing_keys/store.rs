@@ -24,8 +24,19 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, key: &NewKey, state:
     .map(drop)
 }
 
-pub fn find_active(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algorithm) -> Result<Option<StoredKey>, DbError> {
-    find_in_state(tx, environment, algorithm, KeyState::Active)
+/// Which key signs. Asked for at every token, so it reads nothing but the name.
+pub fn find_active_kid(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algorithm) -> Result<Option<String>, DbError> {
+    tx.optional(FIND_ACTIVE_KID, params![environment, algorithm.as_str()])?.map(|mut row| row.text()).transpose()
+}
+
+/// The sealed private half of a key.
+pub fn load_private(tx: &mut Tx<'_>, environment: &EnvironmentId, kid: &str) -> Result<Vec<u8>, DbError> {
+    tx.one(LOAD_PRIVATE, params![environment, kid])?.bytes()
+}
+
+/// The public halves of every key a verifier may meet, oldest first, as they are published.
+pub fn list_public(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<String>, DbError> {
+    tx.list(LIST_PUBLIC, params![environment])?.into_iter().map(|mut row| row.text()).collect()
 }
 
 pub fn find_next(tx: &mut Tx<'_>, environment: &EnvironmentId, algorithm: Algorithm) -> Result<Option<StoredKey>, DbError> {
@@ -70,24 +81,25 @@ pub fn delete_gone(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
 }
 
 fn from_row(mut row: Row) -> Result<StoredKey, DbError> {
-    let (kid, state, private_sealed, public) = (row.text()?, row.text()?, row.bytes()?, row.text()?);
+    let (kid, state, public) = (row.text()?, row.text()?, row.text()?);
     Ok(StoredKey {
         state: KeyState::from_text(&state).ok_or_else(|| DbError::Other(format!("signing_keys.state of {kid} is {state:?}")))?,
         public: serde_json::from_str(&public).map_err(|error| DbError::Other(format!("signing_keys.public_jwk of {kid}: {error}")))?,
         created_at: row.time()?,
         gone_at: row.opt_time()?,
         kid,
-        private_sealed,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO signing_keys (id, environment_id, algorithm, state, private_sealed, public_jwk, created_at, activated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-pub const FIND_IN_STATE: &str = "SELECT id, state, private_sealed, public_jwk, created_at, gone_at FROM signing_keys \
+pub const FIND_IN_STATE: &str = "SELECT id, state, public_jwk, created_at, gone_at FROM signing_keys \
      WHERE environment_id = $1 AND algorithm = $2 AND state = $3";
+pub const FIND_ACTIVE_KID: &str = "SELECT id FROM signing_keys WHERE environment_id = $1 AND algorithm = $2 AND state = 'active'";
+pub const LOAD_PRIVATE: &str = "SELECT private_sealed FROM signing_keys WHERE environment_id = $1 AND id = $2";
+pub const LIST_PUBLIC: &str = "SELECT public_jwk FROM signing_keys WHERE environment_id = $1 ORDER BY id";
 pub const FIND_ACTIVE_SINCE: &str = "SELECT activated_at FROM signing_keys WHERE environment_id = $1 AND state = 'active'";
-pub const LIST: &str =
-    "SELECT id, state, private_sealed, public_jwk, created_at, gone_at FROM signing_keys WHERE environment_id = $1 ORDER BY id";
+pub const LIST: &str = "SELECT id, state, public_jwk, created_at, gone_at FROM signing_keys WHERE environment_id = $1 ORDER BY id";
 pub const MARK_RETIRING: &str = "UPDATE signing_keys SET state = 'retiring', retired_at = $3, gone_at = $4 \
      WHERE environment_id = $1 AND algorithm = $2 AND state = 'active'";
 pub const MARK_ACTIVE: &str =
