@@ -313,6 +313,7 @@ CREATE TABLE events (
   created_at     BIGINT NOT NULL,
   PRIMARY KEY (environment_id, id)
 );
+CREATE INDEX events_by_age ON events (created_at);
 
 -- The outbox of mails. Written with the change that causes them, sent by a job.
 CREATE TABLE mails (

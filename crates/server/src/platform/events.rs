@@ -54,4 +54,12 @@ impl Scribe {
     }
 }
 
+/// How long events are kept to be read (contract 8, row 13).
+pub const KEPT: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
+
+pub fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute(SWEEP, params![now.minus(KEPT)])
+}
+
+pub const SWEEP: &str = "DELETE FROM events WHERE created_at < $1";
 pub const INSERT: &str = "INSERT INTO events (environment_id, id, event, data, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
