@@ -33,9 +33,9 @@ pub fn with_blocks<T>(blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T 
     made
 }
 
-/// Gives the memory back after a few seconds in which nobody needed it.
+/// Gives the memory back after a second in which nobody needed it.
 pub fn job() -> Job {
-    Job { name: "hashing_memory", every: Duration::from_secs(5), run }
+    Job { name: "hashing_memory", every: Duration::from_secs(1), run }
 }
 
 fn run(_: &Cx) -> JobFuture<'_> {
