@@ -47,7 +47,7 @@ struct Inner {
     master_key: MasterKey,
     metrics: Metrics,
     hashing: Arc<tokio::sync::Semaphore>,
-    hashing_threads: LowPriorityThreads,
+    low_priority_threads: LowPriorityThreads,
     hashing_places: Arc<tokio::sync::Semaphore>,
     smtp: Option<super::mail::delivery::Smtp>,
     sender: lettre::message::Mailbox,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Cx {
 
 impl Cx {
     pub(crate) fn new(config: Config, parts: Parts, pages: Pages, look: Look) -> Result<Self, ConfigError> {
-        let hashing_threads = LowPriorityThreads::new(config.passwords.hashing_threads());
+        let low_priority_threads = LowPriorityThreads::new(config.passwords.hashing_threads());
         let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
         let places =
             config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
@@ -79,7 +79,7 @@ impl Cx {
             master_key: parts.master_key,
             metrics: Metrics::default(),
             hashing,
-            hashing_threads,
+            low_priority_threads,
             hashing_places,
             smtp,
             sender,
@@ -130,8 +130,9 @@ impl Cx {
         &self.0.sender
     }
 
-    pub(crate) fn hashing_threads(&self) -> &LowPriorityThreads {
-        &self.0.hashing_threads
+    /// Where passwords are hashed and keys made that nobody waits for.
+    pub(crate) fn low_priority_threads(&self) -> &LowPriorityThreads {
+        &self.0.low_priority_threads
     }
 
     /// Permits for password hashing: as many at once as there are cores to spare.

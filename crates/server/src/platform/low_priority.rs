@@ -17,9 +17,16 @@ impl LowPriorityThreads {
         Self { count: count.max(1), sender: OnceLock::new() }
     }
 
-    /// Hands `work` to the next free thread. `false` if there is none any more. The caller bounds how much waits.
-    pub fn run(&self, work: Work) -> bool {
-        self.sender.get_or_init(|| start(self.count)).send(work).is_ok()
+    /// What `work` makes, on the next free thread. It runs to its end even if the caller hangs up; `None` if it panicked. The caller
+    /// bounds how much waits.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (done, made) = tokio::sync::oneshot::channel();
+        let job = Box::new(move || {
+            // The caller may have gone; nothing is lost by that.
+            let _ = done.send(work());
+        });
+        self.sender.get_or_init(|| start(self.count)).send(job).ok()?;
+        made.await.ok()
     }
 }
 

@@ -68,19 +68,13 @@ async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, work: impl FnOnce() -> 
     let place = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
     let turn = cx.hashing().clone().acquire_owned().await.map_err(|_| Busy)?;
     cx.metrics().password_hashes.inc();
-    let (done, answer) = tokio::sync::oneshot::channel();
     // The permits go along: a caller who hangs up does not free the core that still works for it.
     let held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);
-    let job = Box::new(move || {
-        let made = work();
-        drop(held);
-        // The caller may have gone; nothing is lost by that.
-        let _ = done.send(made);
+    let hashed = cx.low_priority_threads().run(move || {
+        let _held = held;
+        work()
     });
-    if !cx.hashing_threads().run(job) {
-        return Err(Busy);
-    }
-    answer.await.map_err(|_| {
+    hashed.await.ok_or_else(|| {
         tracing::error!("password hashing stopped");
         Busy
     })

@@ -31,6 +31,13 @@ pub fn mint(cx: &Cx, environment: &EnvironmentId) -> Result<model::NewKey, gatew
     model::NewKey::mint(cx.next_id(), environment, cx.master_key(), cx.now(), cx.rng())
 }
 
+/// Makes a key that nobody waits for, without taking a core from those who do.
+pub async fn mint_in_background(cx: &Cx, environment: &EnvironmentId) -> Result<NewKey, DbError> {
+    let (cx_in, environment) = (cx.clone(), environment.clone());
+    let made = cx.low_priority_threads().run(move || mint(&cx_in, &environment)).await;
+    made.ok_or_else(|| DbError::Other("no signing key was made".to_owned()))?.map_err(|error| DbError::Other(error.to_string()))
+}
+
 /// The first two keys of an environment: one signs at once, the other waits, so that a rotation needs no wait later.
 pub fn insert_first(tx: &mut Tx<'_>, environment: &EnvironmentId, active: &model::NewKey, next: &model::NewKey) -> Result<(), DbError> {
     store::insert(tx, environment, active, KeyState::Active)?;
@@ -58,13 +65,7 @@ pub fn load_signer(cx: &Cx, tx: &mut Tx<'_>, environment: &EnvironmentId) -> Res
 /// Moves `next` to `active` and publishes a new `next`. Refused while `next` has not been published long enough,
 /// because verifiers that cache the key set would not know it yet.
 pub async fn rotate(cx: &Cx, environment: &Environment, actor: Actor) -> Result<StoredKey, RotateError> {
-    let fresh = tokio::task::spawn_blocking({
-        let (cx, id) = (cx.clone(), environment.id.clone());
-        move || mint(&cx, &id)
-    })
-    .await
-    .map_err(|error| RotateError::Db(DbError::Other(error.to_string())))?
-    .map_err(|error| RotateError::Db(DbError::Other(error.to_string())))?;
+    let fresh = mint_in_background(cx, &environment.id).await?;
     let (id, settings, scribe) = (environment.id.clone(), environment.settings.clone(), cx.scribe(actor));
     cx.db().write(move |tx| rotate_in(tx, &id, &settings, &fresh, &scribe)).await
 }

@@ -49,7 +49,7 @@ pub async fn publish_next_key(cx: &Cx, environment: &EnvironmentId) -> Result<()
     if cx.db().read(move |tx| is_there(tx, &id)).await? {
         return Ok(());
     }
-    let (id, key) = (environment.clone(), mint_signing_key(cx, environment).await?);
+    let (id, key) = (environment.clone(), signing_keys::mint_in_background(cx, environment).await?);
     let inserted = cx.db().write(move |tx| if is_there(tx, &id)? { Ok(()) } else { signing_keys::insert(tx, &id, &key, KeyState::Next) });
     match inserted.await {
         // Another rotation published one meanwhile.
