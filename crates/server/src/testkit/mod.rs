@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::features::operator;
 use crate::features::records::environments::Settings;
-use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::cx::{ClientId, Cx, EnvironmentId};
 use crate::platform::mail;
 use crate::{Config, Parts};
 
@@ -204,6 +204,16 @@ impl TestApp {
         let (id, now) = (self.tenant.environment.clone(), self.now());
         let write = self.cx.db().write(move |tx| crate::features::records::environments::update_settings(tx, &id, &settings, now));
         assert!(write.await.expect("writable"));
+    }
+
+    /// A second client of the tenant's own environment: same users, same API key, another application.
+    pub async fn second_client(&self) -> String {
+        let id: ClientId = self.cx.next_id();
+        let (environment, client, now) = (self.tenant.environment.clone(), id.clone(), self.now());
+        let made =
+            self.cx.db().write(move |tx| crate::features::records::environments::insert_client(tx, &environment, &client, "second", now));
+        made.await.expect("the client is new");
+        id.into_string()
     }
 
     /// A browser with its own cookies.

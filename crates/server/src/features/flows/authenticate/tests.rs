@@ -88,8 +88,28 @@ both_engines!(row_08_a_code_of_one_client_is_nobody_elses, |app| async move {
         json!({"grant_type": "authorization_code", "code": code, "client_id": app.other.client_id, "client_secret": app.other.api_key});
     let answer = app.anonymous(Method::POST, "/user_management/authenticate", foreign).await;
     assert_eq!((answer.status, answer.code()), (400, "invalid_grant"));
+    // The sibling shares users and API key, so nothing but the code's own client stands in its way.
+    let sibling = app.second_client().await;
+    let by_sibling = json!({"grant_type": "authorization_code", "code": code, "client_id": sibling, "client_secret": app.tenant.api_key});
+    let answer = app.anonymous(Method::POST, "/user_management/authenticate", by_sibling).await;
+    assert_eq!((answer.status, answer.code()), (400, "invalid_grant"));
     let own = app.authenticate(json!({"grant_type": "authorization_code", "code": code})).await;
-    assert_eq!(own.status, 200, "the foreign try spent nothing: {}", own.text);
+    assert_eq!(own.status, 200, "the foreign tries spent nothing: {}", own.text);
+    let token = own.body["refresh_token"].as_str().unwrap();
+    let renewed = json!({"grant_type": "refresh_token", "refresh_token": token, "client_id": sibling, "client_secret": app.tenant.api_key});
+    let answer = app.anonymous(Method::POST, "/user_management/authenticate", renewed).await;
+    assert_eq!((answer.status, answer.code()), (400, "invalid_grant"), "nor is a refresh token");
+});
+
+both_engines!(row_71_answers_of_the_api_are_never_stored, |app| async move {
+    app.user(EMAIL, PASSWORD).await;
+    let signed_in = app.authenticate(json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD})).await;
+    let users = app.api(Method::GET, "/user_management/users", Value::Null).await;
+    let refused = app.anonymous(Method::GET, "/user_management/users", Value::Null).await;
+    for answer in [signed_in, users, refused] {
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{}", answer.text);
+        assert!(answer.headers.get_all("vary").iter().any(|value| value == "Cookie"));
+    }
 });
 
 both_engines!(a_code_works_for_ten_minutes, |app| async move {
@@ -141,8 +161,17 @@ both_engines!(row_17_no_token_or_code_serves_as_another, |app| async move {
         let keyed = app.with_headers(Method::GET, "/user_management/users", Value::Null, &[(AUTHORIZATION, &bearer)]).await;
         assert_eq!(keyed.status, 401);
     }
-    let pending = json!({"grant_type": "urn:workos:oauth:grant-type:email-verification:code", "code": "123456", "pending_authentication_token": renew});
-    assert_eq!(app.authenticate(pending).await.code(), "invalid_pending_authentication_token");
+    // Somebody's sign-in waits, and even its right code is no use with a token that is not the waiting sign-in's.
+    app.api(Method::POST, "/user_management/users", json!({"email": "bob@example.test", "password": PASSWORD})).await;
+    let waiting = app.authenticate(json!({"grant_type": "password", "email": "bob@example.test", "password": PASSWORD})).await;
+    assert_eq!(waiting.code(), "email_verification_required");
+    let mailed = app.mails().await[0].code.clone().unwrap();
+    for wrong in [access, renew, code.as_str()] {
+        let pending = json!({"grant_type": "urn:workos:oauth:grant-type:email-verification:code", "code": mailed, "pending_authentication_token": wrong});
+        assert_eq!(app.authenticate(pending).await.code(), "invalid_pending_authentication_token");
+    }
+    let held = waiting.body["pending_authentication_token"].as_str().unwrap();
+    assert_eq!(refresh(&app, held).await.code(), "invalid_grant");
 });
 
 both_engines!(w07_refresh_replay_gives_the_same_pair_for_thirty_seconds, |app| async move {
