@@ -1,9 +1,10 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Algorithm, JoseError, b64};
 
@@ -44,6 +45,39 @@ pub struct Jwk {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Jwks {
     pub keys: Vec<Jwk>,
+}
+
+impl Jwks {
+    /// Of a key set that we did not write, the keys that can be used here (RFC 7517 §5: others are ignored): those of a kind, use or
+    /// algorithm that is not offered, unreadable ones and those without `kid` are left out, and so are different keys under one `kid`,
+    /// since nobody can say which is meant. A private or symmetric key in it still makes the whole set unusable.
+    pub fn of_provider(document: &Value) -> Result<Self, JoseError> {
+        const SECRET: [&str; 8] = ["d", "k", "p", "q", "dp", "dq", "qi", "oth"];
+        let members = document.get("keys").and_then(Value::as_array).ok_or(JoseError::Jwk("no key set"))?;
+        if members.iter().any(|key| SECRET.iter().any(|name| key.get(name).is_some()) || key.get("kty").is_some_and(|kty| kty == "oct")) {
+            return Err(JoseError::Jwk("a private or symmetric key in a public key set"));
+        }
+        let readable = members.iter().filter_map(|key| Jwk::deserialize(key).ok());
+        let usable: Vec<Jwk> =
+            readable.filter(|jwk| jwk.kid.as_deref().is_some_and(|kid| !kid.is_empty()) && VerifyingKey::from_jwk(jwk).is_ok()).collect();
+        let mut by_kid: BTreeMap<&str, (&Jwk, bool)> = BTreeMap::new();
+        for jwk in &usable {
+            let (first, is_one_key) = by_kid.entry(jwk.kid.as_deref().unwrap_or("")).or_insert((jwk, true));
+            *is_one_key &= first.is_same_key(jwk);
+        }
+        Ok(Self { keys: by_kid.into_values().filter(|(_, is_one_key)| *is_one_key).map(|(jwk, _)| jwk.clone()).collect() })
+    }
+}
+
+impl Jwk {
+    /// Whether both are one public key, whatever else stands beside it.
+    fn is_same_key(&self, other: &Self) -> bool {
+        let key = |jwk: &Self| {
+            [Some(&jwk.kty), jwk.crv.as_ref(), jwk.n.as_ref(), jwk.e.as_ref(), jwk.x.as_ref(), jwk.y.as_ref()]
+                .map(Option::<&String>::cloned)
+        };
+        key(self) == key(other)
+    }
 }
 
 /// One public key that may verify signatures of exactly one algorithm.
@@ -110,6 +144,11 @@ impl VerifyingKeys {
             }
         }
         Ok(Self { by_kid })
+    }
+
+    /// The keys of another provider's set that can be used here: see [`Jwks::of_provider`].
+    pub fn from_provider_jwks(document: &Value) -> Result<Self, JoseError> {
+        Self::from_jwks(&Jwks::of_provider(document)?)
     }
 
     pub fn find_key(&self, kid: &str) -> Option<&VerifyingKey> {
@@ -306,6 +345,43 @@ mod tests {
     fn two_keys_with_one_kid_are_refused() {
         let (a, b) = (public_jwk(Algorithm::EdDSA, "a"), public_jwk(Algorithm::ES256, "a"));
         assert_eq!(VerifyingKeys::from_jwks(&Jwks { keys: vec![a, b] }).err(), Some(JoseError::Jwk("two keys with one `kid`")));
+    }
+
+    #[test]
+    fn of_a_providers_set_the_usable_keys_are_taken() {
+        let good = serde_json::to_value(public_jwk(Algorithm::RS256, "good")).unwrap();
+        let with = |change: &[(&str, Value)]| {
+            let mut key = good.clone();
+            for (name, value) in change {
+                key[*name] = value.clone();
+            }
+            key
+        };
+        let (encrypts, other_alg) =
+            (with(&[("use", "enc".into()), ("kid", "a".into())]), with(&[("alg", "PS256".into()), ("kid", "b".into())]));
+        let (nameless, unreadable) = (with(&[("kid", Value::Null)]), with(&[("n", 5.into()), ("kid", "c".into())]));
+        let p384 = serde_json::json!({ "kty": "EC", "crv": "P-384", "kid": "d", "x": "AA", "y": "AA" });
+        let twice = with(&[("alg", "RS256".into()), ("x5c", serde_json::json!([]))]);
+        let (one, another) = (public_jwk(Algorithm::ES256, "which"), public_jwk(Algorithm::EdDSA, "which"));
+        let document = serde_json::json!({ "keys": [encrypts, other_alg, nameless, unreadable, p384, one, good, 7, another, twice] });
+        let keys = VerifyingKeys::from_provider_jwks(&document).unwrap();
+        assert_eq!((keys.len(), keys.find_key("good").map(VerifyingKey::algorithm)), (1, Some(Algorithm::RS256)));
+    }
+
+    #[test]
+    fn a_providers_set_with_a_private_key_is_refused_however_unreadable_the_key() {
+        let good = serde_json::to_value(public_jwk(Algorithm::RS256, "good")).unwrap();
+        for key in [
+            serde_json::json!({ "kty": "oct", "k": "AAAA" }),
+            serde_json::json!({ "kty": "oct" }),
+            serde_json::json!({ "kty": 5, "d": "AAAA" }),
+            serde_json::json!({ "kty": "RSA", "use": "enc", "p": "AAAA" }),
+        ] {
+            assert!(VerifyingKeys::from_provider_jwks(&serde_json::json!({ "keys": [good, key] })).is_err());
+        }
+        for document in [serde_json::json!({}), serde_json::json!([]), serde_json::json!({ "keys": {} })] {
+            assert!(VerifyingKeys::from_provider_jwks(&document).is_err());
+        }
     }
 
     #[test]

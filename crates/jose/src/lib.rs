@@ -16,6 +16,7 @@ mod jws;
 mod jwt;
 mod master_key;
 pub mod pkce;
+pub mod sealed;
 mod signing;
 mod strict_json;
 
