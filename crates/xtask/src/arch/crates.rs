@@ -12,16 +12,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scim", &["base"]),
     ("db", &["base"]),
     ("guard", &["oauth", "jose", "base"]),
+    ("python", &["guard", "jose", "base"]),
     ("proxy", &["guard", "oauth", "jose", "base"]),
     ("server", &["db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
     ("gatewright", &["server", "db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
     ("xtask", &["server", "db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
 ];
 
-/// Dependencies that one crate alone may name.
-const FENCES: &[(&str, &[&str])] = &[
-    ("db", &["rusqlite", "libsqlite3-sys", "postgres", "tokio-postgres", "tokio-postgres-rustls", "sqlx"]),
-    ("server", &["axum", "utoipa-axum", "minijinja", "lettre"]),
+/// Dependencies that only these crates may name.
+const FENCES: &[(&[&str], &[&str])] = &[
+    (&["db"], &["rusqlite", "libsqlite3-sys", "postgres", "tokio-postgres", "tokio-postgres-rustls", "sqlx"]),
+    (&["server"], &["utoipa-axum", "minijinja", "lettre"]),
+    (&["server", "guard"], &["axum"]),
+    (&["guard"], &["ureq"]),
 ];
 
 /// Never anywhere in the lock file: a second TLS stack, and an RSA with a timing leak (RUSTSEC-2023-0071).
@@ -35,7 +38,7 @@ const BANNED: &[(&str, &str)] = &[
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.files {
-        if let Some(name) = file.path.strip_prefix("crates/").and_then(|rest| rest.strip_suffix("/Cargo.toml")) {
+        if let Some(name) = crate_of(&file.path) {
             check_manifest(file, name, &mut findings);
         }
     }
@@ -43,6 +46,14 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         check_lock(lock, &mut findings);
     }
     findings
+}
+
+/// The crate whose manifest this is. `python` stands beside the crates: it is a Python project first.
+fn crate_of(manifest: &str) -> Option<&str> {
+    match manifest.strip_suffix("/Cargo.toml")? {
+        "python" => Some("python"),
+        folder => folder.strip_prefix("crates/"),
+    }
 }
 
 fn check_manifest(file: &File, name: &str, findings: &mut Vec<Finding>) {
@@ -59,9 +70,9 @@ fn check_manifest(file: &File, name: &str, findings: &mut Vec<Finding>) {
             let what = format!("{name} may not depend on {ours}, move what it needs below both or pass it in");
             findings.push(Finding::new(&file.path, line, "crate-arrow", what));
         }
-        for (owner, fenced) in FENCES {
-            if fenced.contains(&dependency.as_str()) && *owner != name {
-                let what = format!("only crates/{owner} names {dependency}, call that crate instead");
+        for (owners, fenced) in FENCES {
+            if fenced.contains(&dependency.as_str()) && !owners.contains(&name) {
+                let what = format!("only crates/{} names {dependency}, call that crate instead", owners.join(" and crates/"));
                 findings.push(Finding::new(&file.path, line, "fence", what));
             }
         }
@@ -121,6 +132,12 @@ mod tests {
     }
 
     #[test]
+    fn the_python_module_is_a_crate_like_the_others() {
+        let server = ("python/Cargo.toml", "[dependencies]\ngatewright-guard.workspace = true\ngatewright-server.workspace = true\n");
+        assert_eq!(findings(&[server]), ["python/Cargo.toml:3 crate-arrow"]);
+    }
+
+    #[test]
     fn a_crate_without_a_place_is_found() {
         assert_eq!(findings(&[("crates/shed/Cargo.toml", "[package]\n")]), ["crates/shed/Cargo.toml:1 crate-arrow"]);
     }
@@ -133,6 +150,16 @@ mod tests {
         assert_eq!(findings(&[renamed]), ["crates/jose/Cargo.toml:2 fence"]);
         let owner = ("crates/db/Cargo.toml", "[dependencies]\nrusqlite.workspace = true\npostgres = \"0.19\"\n");
         assert!(findings(&[owner]).is_empty());
+        for (manifest, is_clean) in
+            [("crates/guard/Cargo.toml", true), ("crates/server/Cargo.toml", false), ("crates/jose/Cargo.toml", false)]
+        {
+            assert_eq!(findings(&[(manifest, "[dependencies]\nureq.workspace = true\n")]).is_empty(), is_clean, "{manifest}");
+        }
+        for (manifest, is_clean) in
+            [("crates/guard/Cargo.toml", true), ("crates/server/Cargo.toml", true), ("crates/jose/Cargo.toml", false)]
+        {
+            assert_eq!(findings(&[(manifest, "[dependencies]\naxum.workspace = true\n")]).is_empty(), is_clean, "{manifest}");
+        }
     }
 
     #[test]

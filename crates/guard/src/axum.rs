@@ -1,0 +1,310 @@
+//! The guard in an axum app (feature `axum`): one layer around the router, extractors in the handlers.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use gatewright_guard::axum::{User, guarded, require};
+//! use gatewright_guard::{Requirement, feed::Guard};
+//!
+//! async fn expenses(user: User) -> String {
+//!     format!("of {}", user.subject)
+//! }
+//!
+//! fn app(guard: Guard) -> Router {
+//!     let admin = Router::new()
+//!         .route("/admin", get(expenses))
+//!         .route_layer(require(Requirement { roles: vec!["admin".into()], ..Requirement::default() }));
+//!     Router::new().route("/expenses", get(expenses)).merge(admin).layer(guarded(guard))
+//! }
+//! ```
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams, Request};
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, SET_COOKIE, UPGRADE, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::feed::{Check, Guard, Resolved};
+use crate::{Kind, Kinds, Principal, Refusal, RequestFacts, Requirement};
+
+/// Lets the extractors below and [`require`] find `guard`, and sets the cookies of renewed sessions on whatever is answered.
+/// Refuses nobody by itself. Layer it around the whole router.
+pub fn guarded(guard: Guard) -> Guarded {
+    Guarded(guard)
+}
+
+/// Refuses who does not meet `requirement`, before the handler. For `route_layer`, inside [`guarded`].
+pub fn require(requirement: Requirement) -> Require {
+    Require { requirement: Arc::new(requirement), organization: None }
+}
+
+/// A person.
+#[derive(Clone, Debug)]
+pub struct User(pub Arc<Principal>);
+
+/// A client that acts for itself.
+#[derive(Clone, Debug)]
+pub struct Machine(pub Arc<Principal>);
+
+/// Whoever calls: a person, a machine or an API key.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Arc<Principal>);
+
+/// The answer to a request that is not let through: the refusal's status and challenge, and `{"error":..,"error_description":..}`.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    refusal: Refusal,
+    resource_metadata: Option<String>,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Self { refusal, resource_metadata } = self;
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let body = json!({ "error": refusal.code(), "error_description": refusal.message() });
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(value) = refusal.challenge(resource_metadata.as_deref()).and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        if let Some(seconds) = refusal.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+macro_rules! extractor {
+    ($name:ident, $kinds:expr) => {
+        impl Deref for $name {
+            type Target = Principal;
+
+            fn deref(&self) -> &Principal {
+                &self.0
+            }
+        }
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+                let requirement = Requirement { kinds: $kinds, ..Requirement::default() };
+                authenticate(parts, &requirement, None).await.map(Self)
+            }
+        }
+
+        /// `None` for a caller without a credential and for a session that has ended; a bad token is refused.
+        impl<S: Send + Sync> OptionalFromRequestParts<S> for $name {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Refused> {
+                let requirement = Requirement { kinds: $kinds, ..Requirement::default() };
+                match authenticate(parts, &requirement, None).await {
+                    Ok(principal) => Ok(Some(Self(principal))),
+                    Err(refused) if is_nobody(&refused.refusal) => Ok(None),
+                    Err(refused) => Err(refused),
+                }
+            }
+        }
+    };
+}
+
+extractor!(User, Kinds::of(&[Kind::User]));
+extractor!(Machine, Kinds::of(&[Kind::Machine]));
+extractor!(Caller, Kinds::any());
+
+/// RFC 6455 §4.1.
+fn is_websocket(parts: &Parts) -> bool {
+    parts.headers.get_all(UPGRADE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn is_nobody(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::NoCredential | Refusal::InvalidSession | Refusal::SessionEnded)
+}
+
+/// The principal of the request, if it meets `requirement`. `organization` is the id the principal's must equal.
+pub async fn authenticate(parts: &Parts, requirement: &Requirement, organization: Option<&str>) -> Result<Arc<Principal>, Refused> {
+    let Some(visit) = parts.extensions.get::<Visit>() else {
+        tracing::error!(path = parts.uri.path(), "a guarded route is outside `guarded(guard)`: layer it around the router; the request is refused");
+        return Err(Refused { refusal: Refusal::Unavailable { retry_after: std::time::Duration::from_secs(60) }, resource_metadata: None });
+    };
+    // Not across an await: the facts borrow the request.
+    let check = {
+        let headers = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let facts = RequestFacts::from_headers(parts.method.as_str(), is_websocket(parts), headers);
+        visit.guard.check(&facts, requirement, organization)
+    };
+    let resolved = match check {
+        Check::Allowed(principal) => return Ok(principal),
+        Check::Refused(refusal) => return Err(visit.refuse(refusal)),
+        Check::Renewed(resolved) => resolved,
+        Check::Needs(need) => {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            visit.guard.resolve(need, move |resolved| drop(tell.send(resolved)));
+            told.await.unwrap_or_else(|_| Resolved {
+                outcome: Err(Refusal::Unavailable { retry_after: std::time::Duration::from_secs(1) }),
+                cookies: Arc::new([]),
+            })
+        }
+    };
+    visit.keep(&resolved.cookies);
+    resolved.outcome.map_err(|refusal| visit.refuse(refusal))
+}
+
+/// What one request carries through the router: who guards it, and which cookies its answer has to set.
+#[derive(Clone)]
+struct Visit {
+    guard: Guard,
+    cookies: Arc<Mutex<Vec<String>>>,
+}
+
+impl Visit {
+    fn refuse(&self, refusal: Refusal) -> Refused {
+        Refused { refusal, resource_metadata: self.guard.config().resource_metadata.clone() }
+    }
+
+    /// Two guards on one request see one renewal; its cookies are set once.
+    fn keep(&self, new: &[String]) {
+        let mut cookies = self.cookies.lock().unwrap_or_else(PoisonError::into_inner);
+        for cookie in new {
+            if !cookies.contains(cookie) {
+                cookies.push(cookie.clone());
+            }
+        }
+    }
+
+    fn set_on(&self, response: &mut Response) {
+        let cookies = std::mem::take(&mut *self.cookies.lock().unwrap_or_else(PoisonError::into_inner));
+        if cookies.is_empty() {
+            return;
+        }
+        for cookie in cookies.into_iter().filter_map(|cookie| HeaderValue::try_from(cookie).ok()) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        // A shared cache must not hand one caller's session to the next (RFC 9111 §7.3).
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// See [`guarded`].
+#[derive(Clone)]
+pub struct Guarded(Guard);
+
+impl<S> Layer<S> for Guarded {
+    type Service = GuardedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GuardedService { guard: self.0.clone(), inner }
+    }
+}
+
+/// See [`guarded`].
+#[derive(Clone)]
+pub struct GuardedService<S> {
+    guard: Guard,
+    inner: S,
+}
+
+impl<S> Service<Request> for GuardedService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let visit = Visit { guard: self.guard.clone(), cookies: Arc::default() };
+        request.extensions_mut().insert(visit.clone());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            visit.set_on(&mut response);
+            Ok(response)
+        })
+    }
+}
+
+/// See [`require`].
+#[derive(Clone)]
+pub struct Require {
+    requirement: Arc<Requirement>,
+    organization: Option<Arc<str>>,
+}
+
+impl Require {
+    /// The path parameter that must be the id of the principal's organization: `org_id` for `/orgs/{org_id}/report`.
+    #[must_use]
+    pub fn organization_in_path(self, parameter: &str) -> Self {
+        Self { organization: Some(parameter.into()), ..self }
+    }
+}
+
+impl<S> Layer<S> for Require {
+    type Service = RequireService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireService { rule: self.clone(), inner }
+    }
+}
+
+/// See [`require`].
+#[derive(Clone)]
+pub struct RequireService<S> {
+    rule: Require,
+    inner: S,
+}
+
+impl<S> Service<Request> for RequireService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let rule = self.rule.clone();
+        // The service that was polled ready is the one that is called; its clone waits for the next request.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match check_rule(&rule, &mut parts).await {
+                Ok(()) => inner.call(Request::from_parts(parts, body)).await,
+                Err(refused) => Ok(refused.into_response()),
+            }
+        })
+    }
+}
+
+async fn check_rule(rule: &Require, parts: &mut Parts) -> Result<(), Refused> {
+    let Some(parameter) = rule.organization.as_deref() else {
+        return authenticate(parts, &rule.requirement, None).await.map(drop);
+    };
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok();
+    let organization = parameters.iter().flatten().find(|(name, _)| *name == parameter).map(|(_, value)| value.to_owned());
+    // A route without that parameter is bound to an organization nobody is in, rather than to none.
+    authenticate(parts, &rule.requirement, Some(organization.as_deref().unwrap_or(""))).await.map(drop)
+}
