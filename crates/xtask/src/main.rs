@@ -11,6 +11,7 @@ mod arch;
 mod bench;
 mod new_feature;
 mod suite;
+mod wheel;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Test, check, extend and measure this repository")]
@@ -26,7 +27,7 @@ enum Task {
         /// Formatting, lints, arch and cargo tests on SQLite alone
         #[arg(long)]
         fast: bool,
-        /// One step (fmt, clippy, arch, deny, cargo) or one suite of tests/run.py
+        /// One step (fmt, clippy, arch, deny, cargo) or one suite of tests/run.py (package is the Python package)
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
@@ -38,16 +39,26 @@ enum Task {
         #[arg(value_name = "SHELF/NAME")]
         feature: String,
     },
+    /// Build the Python package, with the server in it, into target/wheels
+    Wheel {
+        /// Quick to build and slow to run, for tests
+        #[arg(long)]
+        debug: bool,
+    },
     /// Print each performance budget beside its reference, measured in the same run
     Bench {
-        /// start, memory, refresh, issue, password, jwks, session; all when none is named
+        /// start, memory, refresh, issue, commits, password, session, jwks; guard (guard-peers leaves our own package out); all when
+        /// none is named
         names: Vec<String>,
         /// Seconds each round measures
-        #[arg(long, default_value_t = 2.0)]
-        seconds: f64,
+        #[arg(long)]
+        seconds: Option<f64>,
         /// Rounds whose median counts
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
+        #[arg(long)]
+        rounds: Option<usize>,
+        /// Short rounds and few: for a first look
+        #[arg(long)]
+        quick: bool,
     },
     /// One reference loop, run by `bench` as a process of its own
     #[command(hide = true)]
@@ -73,7 +84,11 @@ fn main() -> ExitCode {
         Task::Test { fast, only } => suite::run(&root, fast, only.as_deref()),
         Task::Arch => arch::run(&root),
         Task::NewFeature { feature } => new_feature::run(&root, &feature),
-        Task::Bench { names, seconds, rounds } => bench::run(&root, &names, seconds, rounds),
+        Task::Wheel { debug } => wheel::build(&root, debug).map(|wheel| {
+            println!("{}", wheel.display());
+            true
+        }),
+        Task::Bench { names, seconds, rounds, quick } => bench::run(&root, &names, bench::Effort { seconds, rounds, quick }),
         Task::BenchReference { name, seconds } => bench::reference(&name, seconds),
         Task::BenchMeasure { names, seconds, rounds } => bench::measure(&root, &names, seconds, rounds),
     };

@@ -1,0 +1,100 @@
+"""Ends WebSockets whose session has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from gatewright._core import Need, Principal, Refusal, Requirement, Resolved
+from gatewright._engine import Engine, on_loop
+
+CLOSE_CODE = 4401
+# How often revocations known to this process are looked at: no I/O, a fraction of a microsecond.
+_LOCAL_LOOK = 1.0
+_CLOSE_SECONDS = 5.0
+_LOG = logging.getLogger("gatewright")
+_ANYBODY = Requirement(check_cross_site=False)
+
+
+@asynccontextmanager
+async def until_revoked(engine: Engine, websocket: Any, principal: Principal, interval: float) -> AsyncIterator[None]:
+    if interval <= 0:
+        raise ValueError(f"interval={interval!r}: give the seconds between two looks, more than 0")
+    block = asyncio.current_task()
+    assert block is not None
+    ended = False
+
+    async def watch() -> None:
+        nonlocal ended
+        code = CLOSE_CODE
+        try:
+            reason = await wait_for_end(engine, websocket.scope, principal, interval)
+        except Exception:
+            # A socket that nobody watches any more must not stay open.
+            _LOG.exception("a WebSocket is closed because its session could not be watched")
+            code, reason = 1011, "The session cannot be checked."
+        ended = True
+        with suppress(Exception):  # The other side may be gone already, or take nothing any more.
+            await asyncio.wait_for(websocket.close(code, reason), _CLOSE_SECONDS)
+        block.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        # Our own cancellation ends the block and no more than the block. Python 3.11 counts: somebody else may have cancelled too.
+        if not ended or (sys.version_info >= (3, 11) and block.uncancel() > 0):
+            raise
+    except (WebSocketDisconnect, RuntimeError):
+        # What the block meets when the socket is closed under it before the cancellation arrives.
+        if not ended or websocket.application_state is not WebSocketState.DISCONNECTED:
+            raise
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+async def wait_for_end(engine: Engine, scope: Any, principal: Principal, interval: float) -> str:
+    """Returns, with a reason for the close frame, when the credential behind a WebSocket holds no more."""
+    expires_at = principal.expires_at.timestamp()
+    looked_at_expiry = False
+    next_look = time.monotonic() + interval
+    while True:
+        left = expires_at - time.time()
+        pause = min(_LOCAL_LOOK, max(0.0, next_look - time.monotonic()), *([] if looked_at_expiry else [max(0.0, left)]))
+        await asyncio.sleep(max(pause, 0.01))
+        if engine.core.is_revoked(principal):
+            return "The session has been revoked."
+        expired = not looked_at_expiry and time.time() >= expires_at
+        if not expired and time.monotonic() < next_look:
+            continue
+        looked_at_expiry = looked_at_expiry or expired
+        next_look = time.monotonic() + interval
+        refusal = await look(engine, scope, principal, expired)
+        # A server that does not answer says nothing about the session: look again later.
+        if refusal is not None and refusal.status != 503:
+            return refusal.message
+
+
+async def look(engine: Engine, scope: Any, principal: Principal, expired: bool) -> Refusal | None:
+    if principal.via == "session":
+        # Never through `check`: it would renew the session, and the rotated refresh token could not reach the browser any more.
+        answer: Resolved = await on_loop(lambda done: engine.core.look_up(principal, done))
+        return answer.refusal
+    if expired:
+        return Refusal(401, "invalid_token", "The access token has expired.")
+    outcome = engine.core.check(_ANYBODY, "GET", scope["headers"], True, None)
+    if isinstance(outcome, Need):
+        need = outcome
+        outcome = await on_loop(lambda done: engine.core.resolve(need, done))
+    if isinstance(outcome, Resolved):
+        return outcome.refusal
+    return outcome if isinstance(outcome, Refusal) else None
