@@ -30,6 +30,9 @@ pub enum Command {
     Doctor(Target),
     /// Print the API document (OpenAPI, JSON)
     Openapi,
+    /// Routes of a Python app
+    #[command(subcommand)]
+    Routes(RoutesCommand),
     /// Signing keys of access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -118,6 +121,17 @@ pub struct EnvironmentArgs {
     pub environment: Option<String>,
     #[command(flatten)]
     pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RoutesCommand {
+    /// Prove that every route is guarded or declared public: routes audit app.main:app. Runs in the app's Python
+    #[command(disable_help_flag = true)]
+    Audit {
+        /// The app as module:attribute, and options; --help lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "APP")]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -274,5 +288,12 @@ mod tests {
         let cli = Cli::try_parse_from(["gatewright", "dev", "--json", "--", "app", "--port", "1"]).unwrap();
         let Command::Dev(args) = cli.command else { panic!("not dev") };
         assert_eq!((args.json, args.port, args.command), (true, 4700, vec!["app".into(), "--port".into(), "1".into()]));
+    }
+
+    #[test]
+    fn what_the_audit_is_told_is_for_the_audit() {
+        let cli = Cli::try_parse_from(["gatewright", "routes", "audit", "--probe", "app.main:app", "--help", "--format", "json"]).unwrap();
+        let Command::Routes(RoutesCommand::Audit { arguments }) = cli.command else { panic!("not the audit") };
+        assert_eq!(arguments, ["--probe", "app.main:app", "--help", "--format", "json"]);
     }
 }

@@ -12,6 +12,7 @@ mod logs;
 mod migrate;
 mod nearest;
 mod openapi;
+mod routes;
 mod serve;
 mod settings;
 mod signals;
@@ -39,6 +40,7 @@ fn run(cli: cli::Cli, started: Instant) -> Result<ExitCode, Failure> {
         Command::Migrate(args) => migrate::run(&args, log),
         Command::Doctor(target) => doctor::run(&target, log),
         Command::Openapi => openapi::run(),
+        Command::Routes(cli::RoutesCommand::Audit { arguments }) => routes::audit(&arguments),
         Command::Keys(command) => keys::run(command, log),
         Command::Environments(command) => environments::run(command, log),
         Command::MasterKey(cli::MasterKeyCommand::New) => keys::new_master_key(),

@@ -1,0 +1,1 @@
+"""An app with every trick a route can play, some of them holes. ``test_audit_planted.py`` knows which."""
