@@ -11,8 +11,9 @@ use gatewright_db::{Db, DbConfig, DbError, params};
 use serde_json::{Value, json};
 
 use super::client::{Connection, Load, drive};
+use super::machine::{Folder, pinned};
 use super::report::{Budget, Report, Unit, median};
-use super::server::{Folder, Server, binary, pinned, time_to_exec, time_to_ready};
+use super::server::{Server, binary, time_to_exec, time_to_ready};
 
 /// Enough to keep one core busy and a group commit full, few enough to leave no queue worth speaking of.
 const CONNECTIONS: usize = 16;

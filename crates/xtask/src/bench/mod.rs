@@ -5,49 +5,80 @@
 use std::path::Path;
 use std::process::Command;
 
-#[cfg(feature = "bench")]
 mod client;
+mod guard;
+mod machine;
 #[cfg(feature = "bench")]
 mod measure;
 #[cfg(feature = "bench")]
 mod reference;
-#[cfg(feature = "bench")]
+#[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "the guard's measurements need less of it"))]
 mod report;
 #[cfg(feature = "bench")]
 mod server;
 
 #[cfg(feature = "bench")]
-pub use measure::measure;
-#[cfg(feature = "bench")]
 pub use reference::reference;
 
-/// Builds both sides as they are released, then measures in a process that leaves the server its core.
-pub fn run(root: &Path, names: &[String], seconds: f64, rounds: usize) -> Result<bool, String> {
-    // Both at once: built alone, xtask would want most of its dependencies again, with fewer features.
-    let mut build = Command::new(crate::suite::cargo());
-    build.current_dir(root).args(["build", "--release", "--locked", "-p", "gatewright", "-p", "xtask", "--features", "xtask/bench"]);
-    if !build.status().is_ok_and(|status| status.success()) {
-        return Err("the release build failed".into());
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let pinned = cores > 1 && crate::suite::tools::find_program("taskset").is_some();
-    let measuring = crate::suite::target_folder(root).join("release/xtask");
-    let mut command = if pinned { Command::new("taskset") } else { Command::new(&measuring) };
-    if pinned {
-        command.args(["-c", &format!("1-{}", cores - 1)]).arg(&measuring).env(PINNED, cores.to_string());
-    }
-    command.current_dir(root).arg("bench-measure").args(names);
-    command.args(["--seconds", &seconds.to_string(), "--rounds", &rounds.to_string()]);
-    println!("one core for the server: {}", if pinned { "core 0" } else { "no, this machine cannot be split" });
-    command.status().map(|status| status.success()).map_err(|error| format!("the measuring half did not start: {error}"))
+/// How long and how often; what is not said follows from what is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Seconds each round measures.
+    pub seconds: Option<f64>,
+    /// Rounds whose median counts.
+    pub rounds: Option<usize>,
+    /// Less of both: for a first look.
+    pub quick: bool,
 }
 
-/// Set, to the number of cores, when the measuring half runs beside core 0 and not on it.
-const PINNED: &str = "GATEWRIGHT_BENCH_CORES";
+/// Builds both sides as they are released, then measures in a process that leaves the server its core.
+pub fn run(root: &Path, names: &[String], effort: Effort) -> Result<bool, String> {
+    let (guard, server): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| guard::NAMES.contains(&name.as_str()));
+    let mut holds = true;
+    if names.is_empty() || !server.is_empty() {
+        // Both at once: built alone, xtask would want most of its dependencies again, with fewer features.
+        build(root, &["-p", "gatewright", "-p", "xtask", "--features", "xtask/bench"])?;
+        let (seconds, rounds) = if effort.quick { (0.5, 3) } else { (2.0, 5) };
+        let half = machine::measuring_half(root, false);
+        holds &= finish(half, &server, effort.seconds.unwrap_or(seconds), effort.rounds.unwrap_or(rounds))?;
+    }
+    if names.is_empty() || !guard.is_empty() {
+        let peers_alone = !names.is_empty() && !guard.iter().any(|name| name == guard::ALL);
+        let measured = if peers_alone { guard::PEERS } else { guard::ALL };
+        let python = guard::provide(root, !peers_alone)?;
+        build(root, &["-p", "xtask"])?;
+        let (seconds, rounds) = if effort.quick { (0.3, 3) } else { (1.0, 9) };
+        let mut half = machine::measuring_half(root, true);
+        half.env(guard::PYTHON, python);
+        holds &= finish(half, &[measured.to_owned()], effort.seconds.unwrap_or(seconds), effort.rounds.unwrap_or(rounds))?;
+    }
+    Ok(holds)
+}
+
+fn build(root: &Path, what: &[&str]) -> Result<(), String> {
+    let mut build = Command::new(crate::suite::cargo());
+    build.current_dir(root).args(["build", "--release", "--locked"]).args(what);
+    if build.status().is_ok_and(|status| status.success()) { Ok(()) } else { Err("the release build failed".into()) }
+}
+
+fn finish(mut half: Command, names: &[String], seconds: f64, rounds: usize) -> Result<bool, String> {
+    half.args(names).args(["--seconds", &seconds.to_string(), "--rounds", &rounds.to_string()]);
+    half.status().map(|status| status.success()).map_err(|error| format!("the measuring half did not start: {error}"))
+}
+
+pub fn measure(root: &Path, names: &[String], seconds: f64, rounds: usize) -> Result<bool, String> {
+    match names {
+        [name] if guard::NAMES.contains(&name.as_str()) => guard::measure(root, name == guard::ALL, seconds, rounds),
+        _ => measure_server(root, names, seconds, rounds),
+    }
+}
+
+#[cfg(feature = "bench")]
+use measure::measure as measure_server;
 
 #[cfg(not(feature = "bench"))]
-pub fn measure(_root: &Path, _names: &[String], _seconds: f64, _rounds: usize) -> Result<bool, String> {
-    Err(format!("built without the feature `bench` ({PINNED} means nothing here): call `cargo xtask bench`"))
+fn measure_server(_root: &Path, _names: &[String], _seconds: f64, _rounds: usize) -> Result<bool, String> {
+    Err("built without the feature `bench`: call `cargo xtask bench`".into())
 }
 
 #[cfg(not(feature = "bench"))]

@@ -56,6 +56,8 @@ impl Report {
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
     Percent,
+    /// 0.1 is 1/10.
+    Part,
     Times,
     Millis,
     Mebibytes,
@@ -63,9 +65,11 @@ pub enum Unit {
 }
 
 impl Unit {
-    fn show(self, value: f64) -> String {
+    pub fn show(self, value: f64) -> String {
         match self {
             Self::Percent => format!("{:.0} %", value * 100.0),
+            Self::Part if value > 0.0 => format!("1/{:.*}", usize::from(value > 0.1), 1.0 / value),
+            Self::Part => "0".to_owned(),
             Self::Times => format!("{value:.2}x"),
             Self::Millis => format!("{value:.0} ms"),
             Self::Mebibytes => format!("{value:.1} MiB"),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::Connection;
+use super::machine::pinned;
 
 pub struct Server {
     child: Child,
@@ -17,36 +18,9 @@ pub struct Server {
     pub client_id: String,
 }
 
-/// A folder on the disk the repository lives on, so that a commit costs what it costs.
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    pub fn fresh(root: &Path, name: &str) -> Result<Self, String> {
-        let path = crate::suite::target_folder(root).join("bench").join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The released binary, or the one GATEWRIGHT_BIN names.
 pub fn binary(root: &Path) -> PathBuf {
     std::env::var_os("GATEWRIGHT_BIN").map_or_else(|| crate::suite::target_folder(root).join("release/gatewright"), PathBuf::from)
-}
-
-/// A command on core 0, or on every core when `cores` says so.
-pub fn pinned(program: &Path, whole_machine: bool) -> Command {
-    let Ok(cores) = std::env::var(super::PINNED) else { return Command::new(program) };
-    let last = cores.parse().map_or(0, |n: usize| n.saturating_sub(1));
-    let mut command = Command::new("taskset");
-    command.args(["-c", &if whole_machine { format!("0-{last}") } else { "0".to_owned() }]).arg(program);
-    command
 }
 
 impl Server {
