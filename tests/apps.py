@@ -12,28 +12,46 @@ from pathlib import Path
 from recording import recording_proxy
 from running_server import REPOSITORY, Server, find_free_port, running_app
 
+EXPENSE_TRACKER = REPOSITORY / "examples" / "expense-tracker"
+
 
 @dataclass
 class App:
     url: str
     server: Server
+    auth: str = ""  # what comes before /login, /callback and /logout
+
+    @property
+    def login(self) -> str:
+        return f"{self.url}{self.auth}/login"
+
+    @property
+    def logout(self) -> str:
+        return f"{self.url}{self.auth}/logout"
 
 
 @contextmanager
-def running_fastapi(server: Server, python: str, module: str, folder: Path, database: Path) -> Iterator[App]:
+def running_fastapi(server: Server, python: str, module: str, folder: Path, database: Path, auth: str = "") -> Iterator[App]:
     port = find_free_port()
     url = f"http://localhost:{port}"
     with recording_proxy() as proxy:
         environment = {**server.app_environment(), **proxy, "APP_URL": url, "EXPENSES_DB": str(database)}
         command = [python, "-m", "uvicorn", module, "--host", "localhost", "--port", str(port), "--no-access-log"]
         with running_app(command, port, environment, folder):
-            yield App(url, server)
+            yield App(url, server, auth)
 
 
 @contextmanager
 def expense_tracker(server: Server, database: Path) -> Iterator[App]:
-    """The example app, with `workos` 10."""
-    with running_fastapi(server, sys.executable, "main:app", REPOSITORY / "examples" / "expense-tracker", database) as app:
+    """The example app, with `gatewright.fastapi`."""
+    with running_fastapi(server, sys.executable, "main:app", EXPENSE_TRACKER, database, "/auth") as app:
+        yield app
+
+
+@contextmanager
+def sdk_expense_tracker(server: Server, database: Path) -> Iterator[App]:
+    """The same app with `workos` 10."""
+    with running_fastapi(server, sys.executable, "with_workos_sdk:app", EXPENSE_TRACKER, database) as app:
         yield app
 
 

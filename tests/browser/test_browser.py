@@ -38,7 +38,7 @@ def test_sign_up_add_an_expense_sign_out_and_in_again(open_page: OpenPage, app: 
     expect(page.get_by_role("cell", name="Train to Basel")).to_be_visible()
     expect(page.get_by_role("cell", name="12.50")).to_have_count(2)
 
-    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("button", name="Sign out").click()
     is_at(page, app)
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
     assert page.request.get(f"{app.url}/expenses").status == 401
@@ -51,7 +51,7 @@ def test_sign_up_add_an_expense_sign_out_and_in_again(open_page: OpenPage, app: 
 
 def test_sign_in_with_a_mailed_code(open_page: OpenPage, app: App) -> None:
     page, account = open_page(), create_account(app.server, "code")
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     press(page, "email", account.email)
     page.locator("form[action='/sign-in/code/send'] button").click()
     page.locator("input[name=code]").wait_for()
@@ -67,7 +67,7 @@ def test_sign_in_with_a_mailed_code(open_page: OpenPage, app: App) -> None:
 
 def test_forgotten_password(open_page: OpenPage, app: App) -> None:
     page, account, new = open_page(), create_account(app.server, "forgot"), PASSWORD + " again"
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     press(page, "email", account.email)
     page.locator("a[href*='/forgot-password']").first.click()
     look(page, "forgot-password")
@@ -81,7 +81,7 @@ def test_forgotten_password(open_page: OpenPage, app: App) -> None:
     press(page, "password", new)
     look(page, "password-changed")
 
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     if page.locator("input[name=email]").count():
         press(page, "email", account.email)
         press(page, "password", PASSWORD)
@@ -129,17 +129,17 @@ def test_a_device_that_is_denied_gets_nothing(open_page: OpenPage, server: Serve
 
 def test_a_second_app_signs_in_without_asking(open_page: OpenPage, app: App, second_app: App) -> None:
     page, account = open_page(), create_account(app.server, "second")
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     give_password(page, account.email)
     is_at(page, app)
-    page.goto(f"{second_app.url}/login")
+    page.goto(second_app.login)
     is_at(page, second_app)
     expect(page.get_by_text(account.email)).to_be_visible()
 
 
 def test_pages_speak_german_to_german_browsers(open_page: OpenPage, app: App) -> None:
     page, account = open_page(locale="de-DE"), create_account(app.server, "deutsch")
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     assert page.locator("html").get_attribute("lang") == "de"
     english = {"Sign in", "Continue", "Create an account", "Password", "E-mail me a code instead"}
     seen = page.locator("body").inner_text()
@@ -167,7 +167,7 @@ def test_every_other_page_is_looked_at(open_page: OpenPage, app: App) -> None:
     press(page, "password", "wrong wrong wrong")
     look(page, "password-wrong")
 
-    page.goto(f"{app.url}/login?screen_hint=sign-up")
+    page.goto(f"{app.login}?screen_hint=sign-up")
     look(page, "sign-up")
     page.locator("input[name=email]").fill(email)
     press(page, "password", "short")
@@ -197,7 +197,7 @@ def test_every_other_page_is_looked_at(open_page: OpenPage, app: App) -> None:
     expect(page.get_by_text(email).first).to_be_visible()
     page.goto(authorize_url(server, redirect_uri="https://evil.example/"))
     look(page, "error")
-    page.goto(f"{app.url}/callback?code=x&state=y")
+    page.goto(f"{app.url}{app.auth}/callback?code=x&state=y")
     look(page, "app-refused")
     page.goto(f"{server.url}/user_management/sessions/logout?session_id=session_01HXYZHXYZHXYZHXYZHXYZHXYZ")
     if page.url.startswith(server.url):
@@ -206,7 +206,7 @@ def test_every_other_page_is_looked_at(open_page: OpenPage, app: App) -> None:
 
 def test_the_inbox_shows_the_code_to_click_through(open_page: OpenPage, app: App) -> None:
     page, account = open_page(), create_account(app.server, "inbox")
-    page.goto(f"{app.url}/login")
+    page.goto(app.login)
     press(page, "email", account.email)
     page.locator("form[action='/sign-in/code/send'] button").click()
     code = app.server.take_code(account.email)

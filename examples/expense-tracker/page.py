@@ -1,0 +1,92 @@
+"""The page of the expense tracker: HTML for people who would rather click than curl."""
+
+from decimal import Decimal
+from html import escape
+from string import Template
+
+from expenses import Expense
+
+
+def render_welcome(sign_in: str) -> str:
+    return render(
+        "<h1>Know where it went.</h1><p>A small expense tracker. Only you see your rows.</p>"
+        f'<p class="row"><a class="button" href="{sign_in}">Sign in</a><a class="quiet" href="{sign_in}?screen_hint=sign-up">Create an account</a></p>'
+    )
+
+
+def render_refusal(reason: str, sign_in: str) -> str:
+    return render(f'<h1>Not signed in</h1><p>{escape(reason)}</p><p class="row"><a class="button" href="{sign_in}">Sign in again</a></p>')
+
+
+def render_expenses(email: str, sign_out: str, expenses: list[Expense], description: str = "", amount: str = "", problem: str = "") -> str:
+    rows = "".join(
+        f'<tr><td>{escape(e.description)}<time datetime="{e.created_at.isoformat()}">{e.created_at:%d %b %Y}</time></td><td class="amount">{e.amount:,.2f}</td></tr>'
+        for e in expenses
+    )
+    total = sum((e.amount for e in expenses), Decimal(0))
+    table = (
+        f'<table><thead><tr><th>Expense</th><th class="amount">Amount</th></tr></thead><tbody>{rows}</tbody>'
+        f'<tfoot><tr><th>Total</th><td class="amount">{total:,.2f}</td></tr></tfoot></table>'
+        if expenses
+        else '<p class="empty">Nothing yet. Add the first one above.</p>'
+    )
+    alert = f'<p class="alert" id="problem" role="alert">{escape(problem)}</p>' if problem else ""
+    described = ' aria-invalid="true" aria-describedby="problem"' if problem else ""
+    return render(
+        f'<h1>Your expenses</h1>{alert}<form method="post" action="/"><label>What for<input name="description" required maxlength="200"'
+        f' value="{escape(description)}"{described}></label><label class="short">Amount<input name="amount" required inputmode="decimal"'
+        f' placeholder="12.50" value="{escape(amount)}"{described}></label><button class="button">Add</button></form>{table}',
+        f'<span class="who">Signed in as <b>{escape(email)}</b></span> <form method="post" action="{sign_out}"><button class="link">Sign out</button></form>',
+    )
+
+
+def render(body: str, account: str = "") -> str:
+    return PAGE.substitute(body=body, account=account)
+
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>Expense tracker</title><link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light dark; --bg: #f3f6f4; --card: #fff; --line: #dae1dd; --edge: #7b8883; --text: #14201c; --soft: #4c5a55;
+  --accent: #0e6656; --on: #fff; --link: #0b5d4e; --bad: #9e1d16; --bad-bg: #fcecea; --focus: #a56a00 }
+@media (prefers-color-scheme: dark) { :root { --bg: #0c1211; --card: #161f1d; --line: #2a3633; --edge: #71807b; --text: #e8efec; --soft: #aab8b3;
+  --accent: #5fcbb3; --on: #05231c; --link: #74d5bf; --bad: #f7a199; --bad-bg: #351816; --focus: #f2be55 } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--bg); color: var(--text); font: 16px/1.5 system-ui, sans-serif }
+header, main { max-width: 640px; margin: 0 auto; padding: 16px 20px }
+header { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; font-size: 14px }
+header > strong { margin-right: auto; font-size: 16px }
+.who { color: var(--soft); overflow-wrap: anywhere }
+main { background: var(--card); border: 1px solid var(--line); border-radius: 16px; padding: 32px; margin-top: 4vh }
+h1 { margin: 0 0 8px; font-size: 24px; line-height: 1.25; letter-spacing: -.014em }
+main > p { margin: 0 0 20px; color: var(--soft) }
+.row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: center; margin: 0 }
+a { color: var(--link); text-underline-offset: 3px }
+.button { display: inline-block; min-height: 44px; padding: 10px 20px; border: 0; border-radius: 10px; background: var(--accent); color: var(--on);
+  font-family: inherit; font-size: 15px; font-weight: 600; line-height: 24px; text-decoration: none; cursor: pointer }
+main form { display: flex; flex-wrap: wrap; gap: 12px; align-items: end; margin: 16px 0 24px }
+.link { padding: 0; border: 0; background: none; color: var(--link); font: inherit; text-decoration: underline; text-underline-offset: 3px; cursor: pointer }
+label { flex: 1 1 200px; display: grid; gap: 6px; font-weight: 600; font-size: 15px }
+label.short { flex: 0 1 130px }
+input { width: 100%; min-height: 44px; padding: 8px 12px; border: 1px solid var(--edge); border-radius: 10px; background: transparent; color: inherit; font: inherit; font-weight: 400 }
+:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px }
+table { width: 100%; border-collapse: collapse }
+th, td { padding: 10px 0; border-bottom: 1px solid var(--line); text-align: left; overflow-wrap: anywhere }
+thead th { color: var(--soft); font-size: 13px }
+tfoot th, tfoot td { border: 0; font-weight: 600 }
+th.amount, td.amount { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+time { display: block; color: var(--soft); font-size: 13px }
+.empty { padding: 24px; border: 1px dashed var(--edge); border-radius: 10px; text-align: center }
+main > .alert { margin: 16px 0 0; padding: 10px 14px; border-radius: 10px; background: var(--bad-bg); color: var(--bad) }
+@media (max-width: 480px) { main { border-width: 1px 0; border-radius: 0; padding: 24px 20px; margin-top: 8px } label.short { flex: 1 1 100px } main form .button { flex: 1 } }
+</style>
+</head>
+<body>
+<header><strong>Expense tracker</strong> $account</header>
+<main>$body</main>
+</body>
+</html>
+""")
