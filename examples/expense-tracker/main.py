@@ -40,14 +40,15 @@ def add_expense(expense: NewExpense, person: Person, database: Database) -> Expe
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 SIGN_IN, SIGN_OUT = "/auth/login", "/auth/logout"
+for_everybody = [Depends(gw.public)]  # open on purpose: strangers are shown the way in
 
 
-@app.get("/", response_class=HTMLResponse, include_in_schema=False)
+@app.get("/", response_class=HTMLResponse, include_in_schema=False, dependencies=for_everybody)
 def show_page(visitor: Visitor, database: Database) -> str:
     return render_expenses(visitor.email or "", SIGN_OUT, list_of_user(database, visitor.id)) if visitor else render_welcome(SIGN_IN)
 
 
-@app.post("/", response_class=HTMLResponse, include_in_schema=False)
+@app.post("/", response_class=HTMLResponse, include_in_schema=False, dependencies=for_everybody)
 def add_from_page(
     response: Response, visitor: Visitor, database: Database, description: Annotated[str, Form()] = "", amount: Annotated[str, Form()] = ""
 ) -> str:
