@@ -1,8 +1,10 @@
-"""Sets renewed cookies on whatever answer an app gives: its own Response, an exception, a stream, a WebSocket."""
+"""What the guard adds to whatever answer an app gives, its own Response, an exception, a stream or a WebSocket: the cookies of a renewed
+session, and that caches keep their hands off what was made for one person.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,19 +17,22 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 class Exchange:
     """One request and its answer, as the guards of one `Gatewright` see it."""
 
-    __slots__ = ("app", "armed", "cookies", "cross_site_checked", "fresh", "hooked", "principal", "refusal", "subprotocol")
+    __slots__ = ("app", "armed", "cookies", "cross_site_checked", "fresh", "hooked", "personal", "principal", "refusal", "subprotocol")
 
     def __init__(self, app: Any, hooked: bool) -> None:
         self.app = app
         # Whether the answer comes past `forwarding`.
         self.hooked = hooked
-        # False for nearly every request, so that forwarding costs one test.
+        # Whether something is to be added to the answer, so that forwarding costs one test where nothing is.
         self.armed = False
+        # Whether the answer may be made for the person behind a session cookie.
+        self.personal = False
         self.cookies: list[str] = []
         self.subprotocol: str | None = None
         # What the first guard of the request found, so that the others need not look again.
@@ -46,7 +51,13 @@ class Exchange:
     def replace_cookies(self, cookies: list[str]) -> None:
         """Sends these and nothing that was set before: who signs out wants no renewed session."""
         self.cookies = list(cookies)
-        self.armed = bool(cookies)
+        self.armed = bool(cookies) or self.personal
+
+    def forbid_caching(self) -> None:
+        """Unlike a bearer token (RFC 9111 §3.5), a cookie keeps no shared cache from storing the answer and giving it to the next who asks.
+        An app that says itself how its answer may be cached is believed.
+        """
+        self.personal = self.armed = True
 
     def choose_subprotocol(self, name: str) -> None:
         """Browsers close a WebSocket whose server picks none of the sub-protocols they offered."""
@@ -71,12 +82,22 @@ class Exchange:
         if self.cookies:
             headers = [(name, value) for name, value in message.get("headers") or () if name.lower() != b"cache-control"]
             headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies]
-            # A shared cache that kept this answer would hand one person's session to the next.
-            headers.append((b"cache-control", b"no-store"))
+            # A shared cache that kept this answer would hand one person's session to the next, whatever the app says.
+            headers.append(_NO_STORE)
             amended["headers"] = headers
+        elif self.personal and message["type"] != "websocket.accept":
+            amended["headers"] = uncached(message.get("headers") or ())
         if self.subprotocol is not None and message["type"] == "websocket.accept" and not message.get("subprotocol"):
             amended["subprotocol"] = self.subprotocol
         return amended
+
+
+def uncached(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """These headers of an answer, with `no-store` unless they speak of caches."""
+    kept = list(headers)
+    if not any(name.lower() == b"cache-control" for name, _ in kept):
+        kept.append(_NO_STORE)
+    return kept
 
 
 class CookieHook:

@@ -170,6 +170,8 @@ class Engine:
         exchange.fresh = exchange.fresh or demand.fresh
         if scope["type"] == "websocket" and "bearer" in scope.get("subprotocols", ()):
             exchange.choose_subprotocol("bearer")
+        elif principal.via == "session":
+            exchange.forbid_caching()
 
     def _resolve(self, need: Need) -> Awaitable[Resolved]:
         return on_loop(lambda done: self.core.resolve(need, done))

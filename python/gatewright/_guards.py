@@ -304,6 +304,8 @@ def _set_by_hand(connection: HTTPConnection, response: Response | None, exchange
         if response is not None and header not in response.raw_headers:
             response.raw_headers.append(header)
             response.headers["Cache-Control"] = "no-store"
+    if exchange.personal and response is not None:
+        response.headers.setdefault("Cache-Control", "no-store")
 
 
 def _in_case(name: str, number: int) -> str:

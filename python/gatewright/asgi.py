@@ -9,9 +9,9 @@ app = GuardMiddleware(app, gw, require=lambda scope: not scope["path"].startswit
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from gatewright._cookies_hook import App, Exchange, Receive, Scope, Send
+from gatewright._cookies_hook import App, Exchange, Message, Receive, Scope, Send, uncached
 from gatewright._core import ApiKey, Machine, Need, Principal, Refusal, Requirement, Resolved, User
 from gatewright._engine import SAFE_METHODS, Demand, Engine
 from gatewright._settings import Claims, Introspection, Issuer, SettingsError
@@ -41,19 +41,19 @@ class Gatewright(Engine):
 class GuardMiddleware:
     """Finds out who makes each request and sets the cookies of renewed sessions.
 
-    `scope["gatewright"]` (and `request.state.gatewright`) is the `Principal`, or None when nobody showed a credential that holds.
+    `scope["gatewright"]` (and `request.state.gatewright`) is the `Principal`, or None when nobody showed a credential that holds; a
+    session cookie that another site sent along with a write or a WebSocket is none.
 
     `require`: False lets everybody through, for the app to decide; True refuses whoever is nobody; a `Requirement` says what callers must
     be; a callable gets the scope and answers one of these (None is False) for each request. Refusals are JSON, `{"detail": ".."}`, with
     the challenge of RFC 6750; a WebSocket is refused before it is accepted.
     """
 
-    __slots__ = ("_any", "_check", "_demands", "_fixed", "_key", "_rule", "_unchecked", "app", "gw")
+    __slots__ = ("_any", "_check", "_demands", "_fixed", "_key", "_rule", "app", "gw")
 
     def __init__(self, app: App, gw: Engine, *, require: bool | Requirement | Rule = False) -> None:
         self.app = app
         self.gw = gw
-        self._unchecked = Demand(Requirement(check_cross_site=False))
         self._any = Demand(Requirement())
         self._demands: dict[Requirement, Demand] = {}
         self._rule: bool | Requirement | Rule = require
@@ -63,7 +63,7 @@ class GuardMiddleware:
         self._key = gw._key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Nearly every request carries a credential that holds, and its answer no cookie: nothing is built for it.
+        # Nearly every request carries a credential that holds, and its answer no cookie: hardly anything is built for it.
         demand = self._fixed
         gw = self.gw
         if demand is not None and scope["type"] == "http" and self._key not in scope and gw._stand_in is None:
@@ -73,7 +73,7 @@ class GuardMiddleware:
                 if isinstance(answer, Principal):
                     scope["gatewright"] = answer
                     scope.setdefault("state", {})["gatewright"] = answer
-                    return await self.app(scope, receive, send)
+                    return await self.app(scope, receive, never_stored(send) if answer.via == "session" else send)
                 return await self._guard(scope, receive, send, answer)
         return await self._guard(scope, receive, send, None)
 
@@ -106,7 +106,8 @@ class GuardMiddleware:
 
     def _demand(self, rule: bool | Requirement) -> Demand:
         if isinstance(rule, bool):
-            return self._any if rule else self._unchecked
+            # Whoever may be nobody is still checked for cross-site requests: an app that only asks who calls has no other way of knowing.
+            return self._any
         requirement = rule
         demand = self._demands.get(requirement)
         if demand is None:
@@ -115,6 +116,17 @@ class GuardMiddleware:
             if len(self._demands) < 256:
                 self._demands[requirement] = demand
         return demand
+
+
+def never_stored(send: Send) -> Send:
+    """See `Exchange.forbid_caching`."""
+
+    def forward(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": uncached(message.get("headers") or ())}
+        return send(message)
+
+    return forward
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

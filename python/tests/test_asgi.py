@@ -56,6 +56,42 @@ def test_a_renewed_session_is_set(gw: Gatewright, issuer: TestIssuer) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("rule", [True, lambda scope: True], ids=["fixed", "asked"])
+def test_no_cache_keeps_what_was_answered_to_a_session(rule: Any, gw: Gatewright, issuer: TestIssuer) -> None:
+    async def says_itself(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"max-age=5")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def run() -> None:
+        cookie = cookie_header(issuer.cookies(gw))
+        assert (await call(GuardMiddleware(plain, gw, require=rule), "/", headers=cookie)).header("cache-control") == "no-store"
+        assert (await call(GuardMiddleware(says_itself, gw, require=rule), "/", headers=cookie)).header("cache-control") == "max-age=5"
+        token = bearer(issuer.user_token())
+        assert (await call(GuardMiddleware(plain, gw, require=rule), "/", headers=token)).header("cache-control") is None
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("rule", [False, lambda scope: None], ids=["fixed", "asked"])
+def test_another_site_cannot_act_as_the_person_whose_cookie_it_sends(rule: Any, gw: Gatewright, issuer: TestIssuer) -> None:
+    """An app that only asks who calls has no other way of knowing."""
+
+    async def run() -> None:
+        app = GuardMiddleware(plain, gw, require=rule)
+        cookies = cookie_header(issuer.cookies(gw, "u"))
+        for headers in ({}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}):
+            assert (await call(app, "/", method="POST", headers={**cookies, **headers})).body == b"nobody"
+            assert (await open_websocket(app, "/", headers={**cookies, **headers}))[1]["text"] == "nobody"
+            assert (await call(app, "/", headers={**cookies, **headers})).body == b"u"
+        own = {**cookies, "sec-fetch-site": "same-origin"}
+        assert (await call(app, "/", method="POST", headers=own)).body == b"u"
+        assert (await open_websocket(app, "/", headers=own))[1]["text"] == "u"
+        token = {**bearer(issuer.user_token("t")), "sec-fetch-site": "cross-site"}
+        assert (await call(app, "/", method="POST", headers=token)).body == b"t"
+
+    asyncio.run(run())
+
+
 def test_who_must_be_somebody(gw: Gatewright, issuer: TestIssuer) -> None:
     async def run() -> None:
         app = GuardMiddleware(plain, gw, require=True)

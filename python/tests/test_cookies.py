@@ -88,8 +88,24 @@ def test_whatever_the_endpoint_answers_the_cookie_is_set(path: str, gw: Gatewrig
         # What was set is the session: it is signed in, and asks nobody.
         value = sessions_in(cookies)[0].split(";")[0]
         again = client.get("/plain", headers={"cookie": value})
-        assert (again.status_code, "set-cookie" in again.headers, "cache-control" in again.headers) == (200, False, False)
+        assert (again.status_code, "set-cookie" in again.headers) == (200, False)
     assert issuer.counts["/user_management/authenticate"] == 1
+
+
+# A 403 needs nothing said: caches keep none unless told to (RFC 9111 §4.2.2).
+@pytest.mark.parametrize("path", [path for path, status in EVERY.items() if status != 403])
+@pytest.mark.parametrize("lifespan", [True, False])
+def test_no_cache_keeps_what_was_answered_to_a_session(path: str, lifespan: bool, gw: Gatewright, issuer: TestIssuer) -> None:
+    with forgetful(app_of_every_answer(gw, **({"lifespan": gw.lifespan} if lifespan else {})), raise_server_exceptions=False) as client:
+        cookie = cookie_header(issuer.cookies(gw))
+        if not lifespan:
+            assert client.get("/plain", headers=cookie).headers["cache-control"] == "no-store"
+        answer = client.get(path, headers=cookie)
+        # Who says how an answer may be cached is believed.
+        said = "public, max-age=3600" if path == "/own" else "no-store"
+        assert (answer.status_code, answer.headers.get_list("cache-control")) == (EVERY[path], [said])
+        # Shared caches leave answers to an `Authorization` header alone by themselves (RFC 9111 §3.5).
+        assert "cache-control" not in client.get("/plain", headers=bearer(issuer.user_token())).headers
 
 
 def test_a_websocket_that_is_accepted_takes_the_cookie_along(gw: Gatewright, issuer: TestIssuer) -> None:
