@@ -21,21 +21,24 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::Json;
-use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams, Request};
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, SET_COOKIE, UPGRADE, WWW_AUTHENTICATE};
+use axum::extract::{FromRequestParts, MatchedPath, OptionalFromRequestParts, RawPathParams, Request};
+use axum::http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::feed::{Check, Guard, Resolved};
-use crate::{Kind, Kinds, Principal, Refusal, RequestFacts, Requirement};
+use crate::{Kind, Kinds, Principal, Refusal, RequestFacts, Requirement, Via, find_credential};
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// Lets the extractors below and [`require`] find `guard`, and sets the cookies of renewed sessions on whatever is answered.
 /// Refuses nobody by itself. Layer it around the whole router.
@@ -104,7 +107,7 @@ macro_rules! extractor {
             }
         }
 
-        /// `None` for a caller without a credential and for a session that has ended; a bad token is refused.
+        /// `None` for a caller without a credential and for a session that has ended or is not ours; a bad token is refused.
         impl<S: Send + Sync> OptionalFromRequestParts<S> for $name {
             type Rejection = Refused;
 
@@ -112,7 +115,7 @@ macro_rules! extractor {
                 let requirement = Requirement { kinds: $kinds, ..Requirement::default() };
                 match authenticate(parts, &requirement, None).await {
                     Ok(principal) => Ok(Some(Self(principal))),
-                    Err(refused) if is_nobody(&refused.refusal) => Ok(None),
+                    Err(refused) if is_nobody(parts, &refused.refusal) => Ok(None),
                     Err(refused) => Err(refused),
                 }
             }
@@ -124,29 +127,50 @@ extractor!(User, Kinds::of(&[Kind::User]));
 extractor!(Machine, Kinds::of(&[Kind::Machine]));
 extractor!(Caller, Kinds::any());
 
-/// RFC 6455 §4.1.
-fn is_websocket(parts: &Parts) -> bool {
-    parts.headers.get_all(UPGRADE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// For the log, where the ids in a path do not belong.
+fn route_of(parts: &Parts) -> &str {
+    parts.extensions.get::<MatchedPath>().map_or_else(|| parts.uri.path(), MatchedPath::as_str)
 }
 
-fn is_nobody(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::NoCredential | Refusal::InvalidSession | Refusal::SessionEnded)
+fn facts_of(parts: &Parts) -> RequestFacts<'_> {
+    let headers = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    RequestFacts::from_headers(parts.method.as_str(), is_websocket(parts), headers)
+}
+
+/// RFC 6455 §4.1, one of a list that the client would rather speak (RFC 9110 §7.8); over HTTP/2 a CONNECT (RFC 8441 §4).
+fn is_websocket(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT || listed(parts, &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
+fn listed<'p>(parts: &'p Parts, name: &HeaderName) -> impl Iterator<Item = &'p [u8]> {
+    parts.headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Whether nobody is signed in, as opposed to somebody who showed a bad token or may not do this. Browsers send a cookie as long as
+/// they have it, whatever has become of its session.
+fn is_nobody(parts: &Parts, refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::NoCredential => true,
+        Refusal::InvalidToken(_) | Refusal::InvalidSession | Refusal::SessionEnded | Refusal::Revoked | Refusal::Inactive => {
+            // Without the name of a cookie it finds what is sent on purpose.
+            matches!(find_credential(&facts_of(parts), ""), Ok(None))
+        }
+        _ => false,
+    }
 }
 
 /// The principal of the request, if it meets `requirement`. `organization` is the id the principal's must equal.
 pub async fn authenticate(parts: &Parts, requirement: &Requirement, organization: Option<&str>) -> Result<Arc<Principal>, Refused> {
     let Some(visit) = parts.extensions.get::<Visit>() else {
-        tracing::error!(path = parts.uri.path(), "a guarded route is outside `guarded(guard)`: layer it around the router; the request is refused");
+        tracing::error!(
+            route = route_of(parts),
+            "a guarded route is outside `guarded(guard)`: layer it around the router; the request is refused"
+        );
         return Err(Refused { refusal: Refusal::Unavailable { retry_after: std::time::Duration::from_secs(60) }, resource_metadata: None });
     };
-    // Not across an await: the facts borrow the request.
-    let check = {
-        let headers = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let facts = RequestFacts::from_headers(parts.method.as_str(), is_websocket(parts), headers);
-        visit.guard.check(&facts, requirement, organization)
-    };
+    let check = visit.guard.check(&facts_of(parts), requirement, organization);
     let resolved = match check {
-        Check::Allowed(principal) => return Ok(principal),
+        Check::Allowed(principal) => return Ok(visit.admit(parts, principal)),
         Check::Refused(refusal) => return Err(visit.refuse(refusal)),
         Check::Renewed(resolved) => resolved,
         Check::Needs(need) => {
@@ -158,43 +182,78 @@ pub async fn authenticate(parts: &Parts, requirement: &Requirement, organization
             })
         }
     };
-    visit.keep(&resolved.cookies);
-    resolved.outcome.map_err(|refusal| visit.refuse(refusal))
+    visit.set_cookies(resolved.cookies);
+    resolved.outcome.map(|principal| visit.admit(parts, principal)).map_err(|refusal| visit.refuse(refusal))
 }
 
-/// What one request carries through the router: who guards it, and which cookies its answer has to set.
+/// What one request carries through the router: who guards it, and what its answer has to say.
 #[derive(Clone)]
 struct Visit {
     guard: Guard,
-    cookies: Arc<Mutex<Vec<String>>>,
+    answer: Arc<Mutex<Answer>>,
+}
+
+#[derive(Default)]
+struct Answer {
+    cookies: Arc<[String]>,
+    /// Whether it may be made for somebody of whom a shared cache knows nothing.
+    is_personal: bool,
+    /// Whether the caller offered `bearer` as sub-protocol of a WebSocket.
+    picks_bearer: bool,
 }
 
 impl Visit {
+    fn admit(&self, parts: &Parts, principal: Arc<Principal>) -> Arc<Principal> {
+        let mut answer = self.answer();
+        answer.is_personal |= principal.via != Via::Bearer;
+        answer.picks_bearer |= is_websocket(parts) && listed(parts, &SEC_WEBSOCKET_PROTOCOL).any(|protocol| protocol == b"bearer");
+        drop(answer);
+        principal
+    }
+
     fn refuse(&self, refusal: Refusal) -> Refused {
         Refused { refusal, resource_metadata: self.guard.config().resource_metadata.clone() }
     }
 
-    /// Two guards on one request see one renewal; its cookies are set once.
-    fn keep(&self, new: &[String]) {
-        let mut cookies = self.cookies.lock().unwrap_or_else(PoisonError::into_inner);
-        for cookie in new {
-            if !cookies.contains(cookie) {
-                cookies.push(cookie.clone());
-            }
+    /// Each guard of a request says what the browser is to have in place of what it sent, so the last word counts.
+    fn set_cookies(&self, cookies: Arc<[String]>) {
+        if !cookies.is_empty() {
+            self.answer().cookies = cookies;
         }
     }
 
-    fn set_on(&self, response: &mut Response) {
-        let cookies = std::mem::take(&mut *self.cookies.lock().unwrap_or_else(PoisonError::into_inner));
-        if cookies.is_empty() {
-            return;
+    fn set_on(&self, headers: &mut HeaderMap) {
+        let Answer { cookies, is_personal, picks_bearer } = std::mem::take(&mut *self.answer());
+        let no_store = HeaderValue::from_static("no-store");
+        if !cookies.is_empty() {
+            // Who signs out or in has set the session's cookies: a renewed session over them would undo it.
+            let is_set = cookies
+                .iter()
+                .any(|cookie| headers.get_all(SET_COOKIE).iter().any(|other| name_of(other.as_bytes()) == name_of(cookie.as_bytes())));
+            for cookie in cookies.iter().filter(|_| !is_set).filter_map(|cookie| HeaderValue::try_from(cookie).ok()) {
+                headers.append(SET_COOKIE, cookie);
+            }
+            // A shared cache that kept this answer would hand one person's session to the next, whatever the app says (RFC 9111 §7.3).
+            headers.insert(CACHE_CONTROL, no_store);
+        } else if is_personal {
+            // Unlike `Authorization` (RFC 9111 §3.5), a cookie or `X-API-Key` keeps no shared cache from storing the answer; an app that
+            // says itself how its answer may be cached is believed.
+            headers.entry(CACHE_CONTROL).or_insert(no_store);
         }
-        for cookie in cookies.into_iter().filter_map(|cookie| HeaderValue::try_from(cookie).ok()) {
-            response.headers_mut().append(SET_COOKIE, cookie);
+        if picks_bearer {
+            // Browsers close a WebSocket whose server picks none of the sub-protocols they offered.
+            headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(HeaderValue::from_static("bearer"));
         }
-        // A shared cache must not hand one caller's session to the next (RFC 9111 §7.3).
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name in a `Set-Cookie` value.
+fn name_of(cookie: &[u8]) -> &[u8] {
+    cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 /// See [`guarded`].
@@ -230,12 +289,12 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let visit = Visit { guard: self.guard.clone(), cookies: Arc::default() };
+        let visit = Visit { guard: self.guard.clone(), answer: Arc::default() };
         request.extensions_mut().insert(visit.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await?;
-            visit.set_on(&mut response);
+            visit.set_on(response.headers_mut());
             Ok(response)
         })
     }
@@ -303,8 +362,17 @@ async fn check_rule(rule: &Require, parts: &mut Parts) -> Result<(), Refused> {
     let Some(parameter) = rule.organization.as_deref() else {
         return authenticate(parts, &rule.requirement, None).await.map(drop);
     };
-    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok();
-    let organization = parameters.iter().flatten().find(|(name, _)| *name == parameter).map(|(_, value)| value.to_owned());
+    let parameters = RawPathParams::from_request_parts(parts, &()).await;
+    if parameters.as_ref().is_ok_and(|all| all.iter().all(|(name, _)| name != parameter)) {
+        tracing::error!(
+            route = route_of(parts),
+            parameter,
+            "`organization_in_path` names a parameter that the route does not have: nobody is let in"
+        );
+    }
+    let mut values = parameters.iter().flatten().filter(|(name, _)| *name == parameter).map(|(_, value)| value);
+    // Where the parameter comes twice, handlers differ in which one they read.
+    let organization = values.next().filter(|first| values.all(|other| other == *first));
     // A route without that parameter is bound to an organization nobody is in, rather than to none.
-    authenticate(parts, &rule.requirement, Some(organization.as_deref().unwrap_or(""))).await.map(drop)
+    authenticate(parts, &rule.requirement, Some(organization.unwrap_or(""))).await.map(drop)
 }

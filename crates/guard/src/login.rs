@@ -45,7 +45,7 @@ pub struct LoginOptions<'a> {
 }
 
 /// A sign-in that has begun.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Login {
     /// Where to send the browser.
     pub url: String,
@@ -53,6 +53,13 @@ pub struct Login {
     pub set_cookie: String,
     /// Further `Set-Cookie` values: an end to the oldest attempts of a browser that has begun many.
     pub clear_cookies: Vec<String>,
+}
+
+/// The URL carries `state`, the cookie what belongs to it.
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Login(..)")
+    }
 }
 
 /// A sign-in that came back: what to exchange for tokens.
@@ -567,6 +574,9 @@ mod tests {
 
     #[test]
     fn the_cookie_shows_neither_verifier_nor_state() {
+        let begun = begin(1);
+        let debug = format!("{begun:?}");
+        assert!(!debug.contains(&parameters(&begun.url)["state"]) && !debug.contains(cookie(&begun).split_once('=').unwrap().1), "{debug}");
         let login = begin(1);
         let exchange = finish(&answer(&login), &cookie(&login), now()).unwrap();
         assert!(

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::fmt;
 
 use gatewright_base::Secret;
 use gatewright_jose::{self as jose, MAX_TOKEN_LEN, b64, eq_constant_time, hmac_sha256};
@@ -10,7 +11,7 @@ use crate::session::read_session_cookie;
 const MAX_API_KEY_LEN: usize = 512;
 
 /// The values of a header that may come several times, in the order they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Many<'a> {
     inline: [&'a [u8]; 4],
     len: usize,
@@ -50,7 +51,7 @@ impl<'a> FromIterator<&'a [u8]> for Many<'a> {
 }
 
 /// What the guard looks at in a request, and nothing else of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RequestFacts<'a> {
     pub method: &'a str,
     pub is_websocket: bool,
@@ -92,16 +93,43 @@ impl<'a> RequestFacts<'a> {
     }
 }
 
+/// Most of it are credentials: of headers, how many came is all that is told.
+impl fmt::Debug for RequestFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestFacts")
+            .field("method", &self.method)
+            .field("is_websocket", &self.is_websocket)
+            .field("authorization", &self.authorization.len())
+            .field("cookie", &self.cookie.len())
+            .field("api_key", &self.api_key.len())
+            .field("origin", &self.origin.is_some())
+            .field("sec_fetch_site", &self.sec_fetch_site.is_some())
+            .field("csrf_token", &self.csrf_token.is_some())
+            .field("websocket_protocols", &self.websocket_protocols.len())
+            .finish()
+    }
+}
+
 fn set_once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) {
     *place = Some(if place.is_some() { b"" } else { value });
 }
 
 /// A credential as it came, not verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credential<'a> {
     Bearer(&'a str),
     Session(Cow<'a, str>),
     ApiKey(&'a str),
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bearer(_) => "Bearer(..)",
+            Self::Session(_) => "Session(..)",
+            Self::ApiKey(_) => "ApiKey(..)",
+        })
+    }
 }
 
 /// The credential that the request carries. A bearer token or API key counts before the session cookie, and a bad one is refused
@@ -259,6 +287,18 @@ mod tests {
     fn without_a_cookie_name_cookies_are_not_looked_at() {
         let headers = [COOKIE, ("cookie", "=sealed")];
         assert_eq!(find_credential(&facts("GET", false, &headers), ""), Ok(None));
+    }
+
+    #[test]
+    fn debug_of_a_request_tells_no_credential() {
+        let names = ["authorization", "cookie", "x-api-key", "x-csrf-token", "sec-websocket-protocol"];
+        let headers = names.map(|name| (name, "hunter2"));
+        let told = format!("{:?}", facts("GET", true, &headers));
+        let credentials = [Credential::Bearer("hunter2"), Credential::Session("hunter2".into()), Credential::ApiKey("hunter2")];
+        let told = format!("{told} {credentials:?} {:?}", crate::Verifiable::bearer("hunter2"));
+        // As text or as the numbers of its octets.
+        assert!(!told.contains("hunter2") && !told.contains("104, 117"), "{told}");
+        assert!(told.contains("Bearer(..)"), "{told}");
     }
 
     #[test]

@@ -185,6 +185,15 @@ impl fmt::Debug for SealedSession {
 /// The session in a cookie's `value`. Which form it is, the value tells; who made it, the password. Anything altered, cut, sealed
 /// under another password or expired is [`Refusal::InvalidSession`].
 pub fn open_session(settings: &SessionSettings, value: &str, now: Timestamp) -> Result<SealedSession, Refusal> {
+    open_session_until(settings, value, now).map(|(session, _)| session)
+}
+
+/// [`open_session`], with the moment from which it will refuse the value, if there is one.
+pub(crate) fn open_session_until(
+    settings: &SessionSettings,
+    value: &str,
+    now: Timestamp,
+) -> Result<(SealedSession, Option<Timestamp>), Refusal> {
     // A form is read with its own names alone: a value that one reader takes for another form than its writer would be a second meaning.
     let (opened, names) = if Iron::is_iron(value) {
         (open_iron(settings, value, now), &CAMEL_CASE)
@@ -195,7 +204,7 @@ pub fn open_session(settings: &SessionSettings, value: &str, now: Timestamp) -> 
     let mut deserializer = serde_json::Deserializer::from_slice(&opened);
     let session = names.deserialize(&mut deserializer).map_err(|_| Refusal::InvalidSession)?;
     deserializer.end().map_err(|_| Refusal::InvalidSession)?;
-    if session.access_token.is_empty() { Err(Refusal::InvalidSession) } else { Ok(session) }
+    if session.access_token.is_empty() { Err(Refusal::InvalidSession) } else { Ok((session, opened.until())) }
 }
 
 /// `session` as the value of a cookie, in the form that the settings ask for.

@@ -5,7 +5,9 @@ use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-/// Waiters in all flights together; one more is refused at once.
+use super::pool::Sort;
+
+/// Waiters in all flights together; one more is refused at once. [`Sort::Anybodys`] take no more than half of the places.
 const MAX_WAITERS: usize = 8192;
 
 /// Somebody who is told an answer of type `A`, once: with [`Reply::send`], or with what `otherwise` makes when dropped unanswered
@@ -52,6 +54,15 @@ pub(super) enum FlightKey {
     Alone(u64),
 }
 
+impl FlightKey {
+    pub fn sort(self) -> Sort {
+        match self {
+            Self::Introspection(_) | Self::ApiKey(_) => Sort::Anybodys,
+            Self::Keys(_) | Self::Refresh(_) | Self::Alone(_) => Sort::Known,
+        }
+    }
+}
+
 pub(super) struct Flights<W> {
     waiting: Mutex<Waiting<W>>,
 }
@@ -79,7 +90,8 @@ impl<W> Flights<W> {
 
     pub fn join(&self, key: FlightKey, waiter: W) -> Joined<W> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.closed || waiting.count >= MAX_WAITERS {
+        let most = if key.sort() == Sort::Known { MAX_WAITERS } else { MAX_WAITERS / 2 };
+        if waiting.closed || waiting.count >= most {
             return Joined::Refused(waiter);
         }
         waiting.count += 1;
@@ -146,6 +158,12 @@ mod tests {
         }
         assert!(matches!(flights.join(FlightKey::Keys(0), 9), Joined::Refused(9)));
         assert_eq!(flights.land(key).len(), MAX_WAITERS);
+        for n in 0..MAX_WAITERS / 2 {
+            assert!(!matches!(flights.join(FlightKey::ApiKey([1; 32]), n), Joined::Refused(_)));
+        }
+        assert!(matches!(flights.join(FlightKey::ApiKey([1; 32]), 9), Joined::Refused(9)));
+        assert!(matches!(flights.join(key, 0), Joined::First));
+        assert_eq!(flights.land(key).len() + flights.land(FlightKey::ApiKey([1; 32])).len(), 1 + MAX_WAITERS / 2);
         assert!(matches!(flights.join(key, 0), Joined::First));
         assert_eq!(flights.close(), [0]);
         assert!(matches!(flights.join(key, 0), Joined::Refused(0)));

@@ -15,10 +15,10 @@ use super::freshness::Freshness;
 use super::http::HttpClient;
 use super::kept::Kept;
 use super::keys::{KeyStore, Lack, Next, Ring, Wish, back_off, fetch_keys};
-use super::pool::Pool;
+use super::pool::{Pool, Sort};
 use super::refresh::{Renewal, Renewals};
 use super::{Resolved, Stats};
-use crate::session::{SealedSession, SessionSettings, clear_session_cookies, open_session, session_cookies};
+use crate::session::{SealedSession, SessionSettings, clear_session_cookies, open_session_until, session_cookies};
 use crate::{
     Config, Credential, CredentialDigest, CrossSite, Issuer, IssuerKind, Many, Principal, Refusal, RequestFacts, Requirement, Revocations,
     Seen, Verifiable, VerifyError, Via, authenticate, check_cross_site, csrf_token, find_credential, satisfy,
@@ -383,7 +383,7 @@ impl Engine {
             return Ok(principal);
         }
         let view = self.view();
-        match self.verify_unseen(&view, digest, &Verifiable::bearer(token), now) {
+        match self.verify_unseen(&view, digest, &Verifiable::bearer(token), None, now) {
             Ok(principal) => Ok(principal),
             Err(VerifyError::Refused(refusal)) => Err(refuse(refusal)),
             Err(VerifyError::Opaque) => self.find_introspected(token, gathered, now),
@@ -408,17 +408,19 @@ impl Engine {
         View { generation, ring: self.keys.ring() }
     }
 
-    /// Verified, and put in the cache.
+    /// Verified, and put in the cache: until the token expires, or the cookie that it came in.
     fn verify_unseen(
         &self,
         view: &View,
         digest: CredentialDigest,
         verifiable: &Verifiable<'_>,
+        sealed_until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Arc<Principal>, VerifyError> {
         let principal = Arc::new(authenticate(&*view.ring, &self.revocations, &self.settings.issuers, verifiable, now)?);
         let leeway = self.settings.leeway_of(&principal);
-        self.seen.insert(view.generation, digest, Arc::clone(&principal), principal.expires_at.plus(leeway), leeway);
+        let until = sealed_until.unwrap_or_else(|| principal.expires_at.plus(leeway));
+        self.seen.insert(view.generation, digest, Arc::clone(&principal), until, leeway);
         Ok(principal)
     }
 
@@ -470,9 +472,9 @@ impl Engine {
         if let Some(renewal) = self.renewals.find_by_cookie(&cookie, now) {
             return Ok(Standing::Superseded(renewal));
         }
-        let session = open_session(settings, value, now).map_err(refuse)?;
+        let (session, until) = open_session_until(settings, value, now).map_err(refuse)?;
         let view = self.view();
-        match self.verify_unseen(&view, digest, &session.as_verifiable(), now) {
+        match self.verify_unseen(&view, digest, &session.as_verifiable(), until, now) {
             Ok(principal) => return Ok(Standing::Good(principal)),
             Err(VerifyError::Refused(Refusal::InvalidToken(jose::Refusal::Expired))) => {}
             Err(VerifyError::UnknownKey { issuer }) => {
@@ -661,7 +663,7 @@ impl Engine {
             return self.start_keys(issuer, wish);
         }
         let landing = Landing::new(self, key);
-        self.pool.submit(Box::new(move || {
+        let task = Box::new(move || {
             let engine = &landing.engine;
             let landed = match action {
                 Action::Keys(issuer, _) => Landed::Keys(issuer),
@@ -671,13 +673,14 @@ impl Engine {
                 Action::Freshen(principal, token) => Landed::Fresh(engine.freshen(&principal, &token)),
             };
             landing.land(&landed);
-        }));
+        });
+        self.pool.submit(key.sort(), task);
     }
 
     /// Runs `task` on one of our threads; drops it where that cannot be.
-    pub fn run(self: &Arc<Self>, task: impl FnOnce(&Arc<Self>) + Send + 'static) {
+    pub fn run(self: &Arc<Self>, sort: Sort, task: impl FnOnce(&Arc<Self>) + Send + 'static) {
         let engine = Arc::clone(self);
-        self.pool.submit(Box::new(move || task(&engine)));
+        self.pool.submit(sort, Box::new(move || task(&engine)));
     }
 
     fn land(self: &Arc<Self>, key: FlightKey, landed: &Landed) {

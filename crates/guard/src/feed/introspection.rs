@@ -89,6 +89,17 @@ impl Engine {
             }
             (200, _) => Err(away(&"its answer is not that of RFC 7662")),
             (401 | 403, _) => Err(away(&"it refuses the credentials in `introspection`")),
+            // Said of this token (empty, long, odd), which anybody may have sent: the issuer is there for all others.
+            (status @ (400 | 413 | 414 | 422 | 431), _) => {
+                self.warn_once(
+                    &format!("tokens that {} does not read", issuer.name),
+                    &format_args!(
+                        "issuer `{}` answered status {status} about an opaque token; if it does so about all, check `introspection`",
+                        issuer.name
+                    ),
+                );
+                Err(unavailable(1))
+            }
             (status, _) => Err(away(&format_args!("status {status}"))),
         }
     }

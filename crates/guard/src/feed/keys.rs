@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gatewright_base::Timestamp;
 use gatewright_jose::{Jwk, Jwks, VerifyingKeys, sha256};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::http::{self, Failure, HttpClient};
 use crate::{Issuer, IssuerKind, KeyRing};
@@ -401,15 +401,21 @@ pub(super) fn fetch_metadata(client: &HttpClient, issuer: &Issuer) -> Result<Met
         return Err(failed(&format_args!("status {}", answer.status)));
     }
     let document = answer.object().ok_or_else(|| failed(&"the answer is not a JSON object"))?;
-    let text = |name: &str| document.get(name).and_then(Value::as_str);
-    // OpenID Connect Discovery §4.3: octet by octet, or somebody else answers for this issuer.
-    if text("issuer") != Some(issuer.issuer.as_str()) {
-        return Err(failed(&"its `issuer` is not the one configured; the two must be equal to the last character"));
+    Metadata::read(issuer, &document).map_err(|what| failed(&what))
+}
+
+impl Metadata {
+    pub fn read(issuer: &Issuer, document: &Map<String, Value>) -> Result<Self, &'static str> {
+        let text = |name: &str| document.get(name).and_then(Value::as_str);
+        // OpenID Connect Discovery §4.3: octet by octet, or somebody else answers for this issuer.
+        if text("issuer") != Some(issuer.issuer.as_str()) {
+            return Err("its `issuer` is not the one configured; the two must be equal to the last character");
+        }
+        let is_safe = |url: &&str| url.starts_with("https://") || (issuer.issuer.starts_with("http://") && http::origin_of(url).is_some());
+        let jwks_uri = text("jwks_uri").filter(is_safe).ok_or("its `jwks_uri` is missing or not an https URL")?;
+        let introspection_endpoint = text("introspection_endpoint").filter(is_safe).map(str::to_owned);
+        Ok(Self { jwks_uri: jwks_uri.to_owned(), introspection_endpoint })
     }
-    let is_safe = |url: &&str| url.starts_with("https://") || (issuer.issuer.starts_with("http://") && http::origin_of(url).is_some());
-    let jwks_uri = text("jwks_uri").filter(is_safe).ok_or_else(|| failed(&"its `jwks_uri` is missing or not an https URL"))?;
-    let introspection_endpoint = text("introspection_endpoint").filter(is_safe).map(str::to_owned);
-    Ok(Metadata { jwks_uri: jwks_uri.to_owned(), introspection_endpoint })
 }
 
 /// The usable keys of a set, our own server's too: a newer one may publish kinds that this guard does not know yet. Without a usable key

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::calls::Reply;
+use super::pool::Sort;
 use super::{Guard, Resolved};
 use crate::{IssuerKind, Principal, Refusal};
 
@@ -21,7 +22,7 @@ impl Guard {
         if principal.session_id.is_none() || !issuers.iter().any(is_ours) {
             return reply.send(Resolved { outcome: Ok(principal), cookies: Arc::default() });
         }
-        engine.run(move |engine| {
+        engine.run(Sort::Known, move |engine| {
             let outcome = engine.freshen(&principal, &String::new().into()).verdict.map(|()| principal);
             reply.send(Resolved { outcome, cookies: Arc::default() });
         });

@@ -16,7 +16,7 @@ mod pool;
 mod refresh;
 mod sign_in;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -56,7 +56,7 @@ pub enum Check {
 }
 
 /// A final answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Resolved {
     pub outcome: Result<Arc<Principal>, Refusal>,
     /// Whole `Set-Cookie` values, to be sent whatever the endpoint answers.
@@ -70,6 +70,13 @@ impl Resolved {
 
     fn unavailable() -> Self {
         Self::refused(Refusal::Unavailable { retry_after: Duration::from_secs(1) })
+    }
+}
+
+/// Cookies hold the session: their number is all that is told of them.
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolved").field("outcome", &self.outcome).field("cookies", &self.cookies.len()).finish()
     }
 }
 

@@ -7,13 +7,22 @@ use std::time::{Duration, Instant};
 
 /// Calls to peers that may be under way at once.
 const MAX_THREADS: usize = 4;
-/// Calls that may wait for a thread; one more is refused at once.
+/// Calls that may wait for a thread, of each [`Sort`]; one more is refused at once.
 pub(super) const MAX_QUEUE: usize = 1024;
 /// A call that waited longer is dropped unmade: whoever asked has been told to come again, or soon will be.
 const MAX_WAIT: Duration = super::http::ANSWER_WITHIN;
 
 /// A call. Dropped without being run when it cannot be made, so what it holds must see to its waiters when dropped.
 pub(super) type Task = Box<dyn FnOnce() + Send>;
+
+/// Whose call comes first: what strangers send by the thousand must not keep those who are known from theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// For a caller of whom something has been verified.
+    Known,
+    /// For whoever has sent anything: made-up API keys, opaque tokens, callbacks of sign-ins.
+    Anybodys,
+}
 
 pub(super) struct Pool {
     desk: Mutex<Desk>,
@@ -22,7 +31,8 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Desk {
-    queue: VecDeque<(Instant, Task)>,
+    known: VecDeque<(Instant, Task)>,
+    anybodys: VecDeque<(Instant, Task)>,
     threads: usize,
     idle: usize,
     closed: bool,
@@ -34,19 +44,21 @@ impl Pool {
     }
 
     /// Runs `task` on a thread of the pool, or drops it when the queue is full, the pool closed or no thread can be had.
-    pub fn submit(self: &Arc<Self>, task: Task) {
+    pub fn submit(self: &Arc<Self>, sort: Sort, task: Task) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        if desk.closed || desk.queue.len() >= MAX_QUEUE {
+        let closed = desk.closed;
+        let queue = if sort == Sort::Known { &mut desk.known } else { &mut desk.anybodys };
+        if closed || queue.len() >= MAX_QUEUE {
             drop(desk);
             return drop(task);
         }
-        desk.queue.push_back((Instant::now(), task));
-        if desk.idle < desk.queue.len() && desk.threads < MAX_THREADS {
+        queue.push_back((Instant::now(), task));
+        if desk.idle < desk.known.len() + desk.anybodys.len() && desk.threads < MAX_THREADS {
             let pool = Arc::clone(self);
             match std::thread::Builder::new().name("gatewright-call".to_owned()).spawn(move || pool.work()) {
                 Ok(_) => desk.threads += 1,
                 Err(error) if desk.threads == 0 => {
-                    let stranded = std::mem::take(&mut desk.queue);
+                    let stranded = desk.take_all();
                     drop(desk);
                     tracing::warn!("no thread could be started for calls to the server ({error}): requests that need one are refused");
                     return drop(stranded);
@@ -62,7 +74,7 @@ impl Pool {
     pub fn close(&self) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         desk.closed = true;
-        let dropped = std::mem::take(&mut desk.queue);
+        let dropped = desk.take_all();
         drop(desk);
         self.bell.notify_all();
         drop(dropped);
@@ -87,13 +99,20 @@ impl Pool {
                 desk.threads -= 1;
                 return None;
             }
-            if let Some(next) = desk.queue.pop_front() {
-                return Some(next);
+            let next = desk.known.pop_front().or_else(|| desk.anybodys.pop_front());
+            if next.is_some() {
+                return next;
             }
             desk.idle += 1;
             desk = self.bell.wait(desk).unwrap_or_else(PoisonError::into_inner);
             desk.idle -= 1;
         }
+    }
+}
+
+impl Desk {
+    fn take_all(&mut self) -> [VecDeque<(Instant, Task)>; 2] {
+        [&mut self.known, &mut self.anybodys].map(std::mem::take)
     }
 }
 
@@ -117,10 +136,13 @@ mod tests {
         let (sent, heard) = mpsc::channel();
         for _ in 0..20 {
             let held = OnDrop(sent.clone());
-            pool.submit(Box::new(move || {
-                let _held = held;
-                panic!("planted");
-            }));
+            pool.submit(
+                Sort::Known,
+                Box::new(move || {
+                    let _held = held;
+                    panic!("planted");
+                }),
+            );
         }
         for _ in 0..20 {
             assert_eq!(heard.recv_timeout(Duration::from_secs(5)), Ok("dropped"));
@@ -136,22 +158,25 @@ mod tests {
         let started = Arc::new(AtomicUsize::new(0));
         for _ in 0..MAX_THREADS {
             let (gate, started) = (Arc::clone(&gate), Arc::clone(&started));
-            pool.submit(Box::new(move || {
-                started.fetch_add(1, Ordering::SeqCst);
-                let _ = gate.lock().unwrap().recv();
-            }));
+            pool.submit(
+                Sort::Known,
+                Box::new(move || {
+                    started.fetch_add(1, Ordering::SeqCst);
+                    let _ = gate.lock().unwrap().recv();
+                }),
+            );
         }
         while started.load(Ordering::SeqCst) < MAX_THREADS {
             std::thread::yield_now();
         }
         for _ in 0..MAX_QUEUE {
-            pool.submit(Box::new(|| {}));
+            pool.submit(Sort::Known, Box::new(|| {}));
         }
         let (sent, heard) = mpsc::channel();
         let held = OnDrop(sent);
-        pool.submit(Box::new(move || drop(held)));
+        pool.submit(Sort::Known, Box::new(move || drop(held)));
         assert_eq!(heard.try_recv(), Ok("dropped"));
-        assert_eq!(pool.desk.lock().unwrap().queue.len(), MAX_QUEUE);
+        assert_eq!(pool.desk.lock().unwrap().known.len(), MAX_QUEUE);
         drop(release);
         pool.close();
     }
@@ -162,7 +187,7 @@ mod tests {
         pool.close();
         let (sent, heard) = mpsc::channel();
         let held = OnDrop(sent);
-        pool.submit(Box::new(move || drop(held)));
+        pool.submit(Sort::Known, Box::new(move || drop(held)));
         assert_eq!(heard.try_recv(), Ok("dropped"));
         assert_eq!(pool.desk.lock().unwrap().threads, 0);
     }

@@ -1,5 +1,6 @@
 //! The end of a sign-in: the code is exchanged for a session.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gatewright_jose as jose;
@@ -7,13 +8,14 @@ use serde_json::json;
 
 use super::calls::Reply;
 use super::engine::{Engine, OwnedFacts};
+use super::pool::Sort;
 use super::refresh::{code_of, plain, unavailable};
 use crate::login::{CodeExchange, finish_login};
 use crate::session::{SealedSession, seal_session, session_cookies};
 use crate::{Principal, Refusal, RequestFacts, VerifyError};
 
 /// How a sign-in ended: signed in (`principal` and `location`) or not (`problem`).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoginResult {
     /// Where the browser goes next: the `return_to` of the sign-in, a path of this app.
     pub location: Option<String>,
@@ -38,6 +40,19 @@ impl LoginResult {
     }
 }
 
+/// Cookies hold the session: their number is all that is told of them.
+impl fmt::Debug for LoginResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginResult")
+            .field("location", &self.location)
+            .field("principal", &self.principal)
+            .field("problem", &self.problem)
+            .field("status", &self.status)
+            .field("cookies", &self.cookies.len())
+            .finish_non_exhaustive()
+    }
+}
+
 const TOO_LARGE: &str = "The session is too large for this browser's cookies. The application's log says more.";
 
 impl Engine {
@@ -58,7 +73,7 @@ impl Engine {
             }
         };
         let (facts, user_agent, ip) = (OwnedFacts::of(facts), user_agent.map(str::to_owned), ip.map(str::to_owned));
-        self.run(move |engine| {
+        self.run(Sort::Anybodys, move |engine| {
             let result = engine.exchange(&exchange, &facts.lend(), user_agent.as_deref(), ip.as_deref());
             // The attempt is over either way: a code is good for one exchange.
             let mut cookies = vec![exchange.clear_cookie];

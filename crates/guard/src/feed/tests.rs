@@ -1,4 +1,4 @@
-mod server;
+pub(crate) mod server;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -9,31 +9,34 @@ use gatewright_jose::{self as jose, Algorithm, SigningKey, b64};
 use serde_json::{Map, Value, json};
 
 use self::server::{Asked, Does, Server, ok};
+use super::keys::Metadata;
 use super::{Check, Guard, LoginResult, Resolved};
 use crate::login::{LoginOptions, begin_login};
 use crate::session::{SealedSession, seal_session};
-use crate::{Config, CredentialDigest, Kind, Many, Refusal, RequestFacts, Requirement, Revoked, Via, csrf_token};
+use crate::{
+    Config, CredentialDigest, Issuer, IssuerKind, Kind, Many, Principal, Refusal, RequestFacts, Requirement, Revoked, Via, csrf_token,
+};
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-const JWKS: &str = "/sso/jwks/client_1";
-const AUTHENTICATE: &str = "/user_management/authenticate";
-const VALIDATIONS: &str = "/api_keys/validations";
+pub(crate) const JWKS: &str = "/sso/jwks/client_1";
+pub(crate) const AUTHENTICATE: &str = "/user_management/authenticate";
+pub(crate) const VALIDATIONS: &str = "/api_keys/validations";
 const SESSIONS: &str = "/user_management/users/user_1/sessions";
 
 /// A server, its key, a clock and a guard.
-struct World {
-    server: Arc<Server>,
-    key: Arc<SigningKey>,
-    clock: Arc<ManualClock>,
-    guard: Guard,
+pub(crate) struct World {
+    pub(crate) server: Arc<Server>,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) guard: Guard,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_, _| {})
     }
 
-    fn with(change: impl FnOnce(&mut Value, &str)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Value, &str)) -> Self {
         let server = Arc::new(Server::start());
         let key = Arc::new(new_key("key_1"));
         let clock = Arc::new(ManualClock::at(START));
@@ -59,7 +62,7 @@ impl World {
     }
 
     /// A session token that is good for `seconds` from now.
-    fn token(&self, key: &SigningKey, seconds: i64) -> String {
+    pub(crate) fn token(&self, key: &SigningKey, seconds: i64) -> String {
         self.token_of(key, seconds, "user_1", "session_1")
     }
 
@@ -67,7 +70,7 @@ impl World {
         token_of(&self.server.url(), &self.clock, key, seconds, user, session)
     }
 
-    fn cookie(&self, access_token: String, refresh_token: &str) -> String {
+    pub(crate) fn cookie(&self, access_token: String, refresh_token: &str) -> String {
         let session = SealedSession {
             access_token,
             refresh_token: Secret::new(refresh_token.to_owned()),
@@ -80,12 +83,12 @@ impl World {
         format!("{}={value}", settings.cookie_name)
     }
 
-    fn expired_cookie(&self) -> String {
+    pub(crate) fn expired_cookie(&self) -> String {
         self.cookie(self.token(&self.key, -60), "refresh_0")
     }
 
     /// The server renews: each refresh token `refresh_n` gets a session good for `seconds` with `refresh_<n+1>`.
-    fn renew_for(&self, seconds: i64) {
+    pub(crate) fn renew_for(&self, seconds: i64) {
         let (base, clock, key) = (self.server.url(), Arc::clone(&self.clock), Arc::clone(&self.key));
         self.server.on_path(AUTHENTICATE, move |asked| {
             let old = asked.json()["refresh_token"].as_str().unwrap().to_owned();
@@ -121,7 +124,7 @@ impl World {
         matches!(self.check(("authorization", &bearer)), Check::Allowed(_))
     }
 
-    fn wait_for(&self, what: &str, is_so: impl Fn(&super::Stats) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&super::Stats) -> bool) {
         let began = Instant::now();
         while !is_so(&self.guard.stats()) {
             assert!(began.elapsed() < Duration::from_secs(10), "{what}: {:?}", self.guard.stats());
@@ -129,16 +132,16 @@ impl World {
         }
     }
 
-    fn seconds_pass(&self, seconds: u64) {
+    pub(crate) fn seconds_pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 }
 
-fn new_key(kid: &str) -> SigningKey {
+pub(crate) fn new_key(kid: &str) -> SigningKey {
     SigningKey::generate(Algorithm::EdDSA, kid.to_owned()).unwrap()
 }
 
-fn jwks(keys: &[&SigningKey]) -> Value {
+pub(crate) fn jwks(keys: &[&SigningKey]) -> Value {
     let year = Duration::from_secs(31_536_000);
     json!({ "keys": keys.iter().map(|key| key.public_jwk(START, START.plus(year), "test").unwrap()).collect::<Vec<_>>() })
 }
@@ -267,10 +270,16 @@ mod keys {
         world.seconds_pass(299);
         assert!(matches!(world.check(header), Check::Allowed(_)));
         let next = new_key("key_2");
-        world.publish(&[&next]);
+        let (let_go, held) = mpsc::channel::<()>();
+        let (held, keys) = (std::sync::Mutex::new(held), jwks(&[&next]));
+        world.server.on_path(JWKS, move |_| {
+            assert!(held.lock().unwrap().recv().is_err());
+            ok(&keys)
+        });
         world.seconds_pass(1);
         // Still let in, and the fetch is under way.
         assert!(matches!(world.check(header), Check::Allowed(_)));
+        drop(let_go);
         world.wait_for("a second fetch", |stats| stats.key_fetches == 2);
         while world.guard.stats().cache_entries > 0 {
             std::thread::yield_now();
@@ -343,6 +352,57 @@ mod keys {
     }
 
     #[test]
+    fn a_redirect_to_another_origin_is_not_followed() {
+        let world = World::new();
+        let elsewhere = Server::start();
+        let body = jwks(&[&world.key]);
+        elsewhere.on_path("/keys", move |_| ok(&body));
+        let address = elsewhere.url();
+        for location in [format!("{address}/keys"), format!("{}/keys", address.trim_start_matches("http:"))] {
+            let shown = location.clone();
+            world.server.on_path(JWKS, move |_| {
+                let head = format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                Does::Raw(head.into_bytes())
+            });
+            assert!(is_unavailable(&world.ask(("authorization", &format!("Bearer {}", world.token(&world.key, 60))))), "{shown}");
+            world.seconds_pass(30);
+        }
+        assert!(elsewhere.asked().is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_another_under_its_old_name_has_gone_too() {
+        let world = World::new();
+        let bearer = format!("Bearer {}", world.token(&world.key, 3600));
+        assert!(world.ask(("authorization", &bearer)).outcome.is_ok());
+        let successor = new_key("key_1");
+        world.publish(&[&successor]);
+        world.seconds_pass(300);
+        drop(world.check(("authorization", &bearer)));
+        world.wait_for("a fetch", |stats| stats.key_fetches == 2);
+        world.wait_for("it to be forgotten", |stats| stats.cache_entries == 0);
+        assert_eq!(world.ask(("authorization", &bearer)).outcome, Err(Refusal::InvalidToken(jose::Refusal::BadSignature)));
+        assert!(world.ask(("authorization", &format!("Bearer {}", world.token(&successor, 60)))).outcome.is_ok());
+    }
+
+    #[test]
+    fn a_set_of_more_than_a_hundred_keys_is_not_parsed() {
+        let world = World::new();
+        let one = jwks(&[&world.key])["keys"][0].clone();
+        for (more, is_read) in [(100, false), (99, true)] {
+            let others = (0..more).map(|n| {
+                let mut other = one.clone();
+                other["kid"] = format!("other_{n}").into();
+                other
+            });
+            let body = json!({ "keys": others.chain([one.clone()]).collect::<Vec<_>>() });
+            world.server.on_path(JWKS, move |_| ok(&body));
+            assert_eq!(world.ask(("authorization", &format!("Bearer {}", world.token(&world.key, 60)))).outcome.is_ok(), is_read, "{more}");
+            world.seconds_pass(30);
+        }
+    }
+
+    #[test]
     fn keys_known_stay_in_force_while_the_server_is_away_and_while_it_hangs_or_trickles() {
         let world = World::new();
         assert!(world.ask(("authorization", &format!("Bearer {}", world.token(&world.key, 60)))).outcome.is_ok());
@@ -379,6 +439,22 @@ mod keys {
         world.server.on_path("/oauth2/jwks", move |_| ok(&body));
         world.seconds_pass(1);
         assert_eq!(world.ask(("authorization", &machine(3))).outcome.unwrap().kind, Kind::Machine);
+    }
+
+    #[test]
+    fn nothing_of_an_https_issuer_goes_over_plain_http() {
+        let read = |issuer: &str, jwks_uri: &str, endpoint: &str| {
+            let document = json!({ "issuer": issuer, "jwks_uri": jwks_uri, "introspection_endpoint": endpoint });
+            Metadata::read(&Issuer::new("idp", issuer, IssuerKind::Openid), document.as_object().unwrap())
+        };
+        let (secure, plain) = ("https://keys.example/keys", "http://127.0.0.1:1/keys");
+        for jwks_uri in [plain, "http://keys.example/keys", "//keys.example/keys", "file:///keys", ""] {
+            assert!(read("https://idp.example", jwks_uri, secure).is_err(), "{jwks_uri}");
+        }
+        assert_eq!(read("https://idp.example", secure, secure).unwrap().introspection_endpoint.as_deref(), Some(secure));
+        // It would be sent the client's secret.
+        assert_eq!(read("https://idp.example", secure, plain).unwrap().introspection_endpoint, None);
+        assert_eq!(read("http://127.0.0.1:1", plain, plain).unwrap().jwks_uri, plain);
     }
 
     #[test]
@@ -477,6 +553,19 @@ mod refreshes {
         assert_ne!(first, second);
         assert_eq!(new_cookie(&world.ask_with_cookie(&first)), second);
         assert_eq!(world.server.calls(AUTHENTICATE), 2);
+    }
+
+    #[test]
+    fn the_end_of_a_successor_does_not_clear_a_cookie_that_has_one() {
+        let world = World::new();
+        world.renew_for(1);
+        let cookie = world.expired_cookie();
+        let successor = new_cookie(&world.ask_with_cookie(&cookie));
+        world.seconds_pass(12);
+        world.server.on_path(AUTHENTICATE, |_| Does::Answer(400, r#"{"error":"invalid_grant"}"#.to_owned()));
+        let old = world.ask_with_cookie(&cookie);
+        assert_eq!((old.outcome, old.cookies.len()), (Err(Refusal::SessionEnded), 0));
+        assert!(clears_the_cookie(&world.ask_with_cookie(&successor)));
     }
 
     #[test]
@@ -667,6 +756,23 @@ mod refreshes {
     }
 
     #[test]
+    fn a_sealed_session_is_refused_when_its_time_is_over_though_it_was_seen_and_its_token_holds() {
+        for format in ["workos_python", "workos_node"] {
+            let world = World::with(|config, _| {
+                config["session"]["format"] = format.into();
+                config["session"]["max_age"] = 60.into();
+            });
+            let cookie = world.cookie(world.token(&world.key, 3600), "refresh_0");
+            assert!(world.ask_with_cookie(&cookie).outcome.is_ok());
+            world.seconds_pass(60);
+            assert!(matches!(world.check(("cookie", &cookie)), Check::Allowed(_)), "{format}");
+            // Iron grants a minute to clocks that differ.
+            world.seconds_pass(if format == "workos_node" { 60 } else { 1 });
+            assert_eq!(world.ask_with_cookie(&cookie).outcome, Err(Refusal::InvalidSession), "{format}");
+        }
+    }
+
+    #[test]
     fn a_kept_connection_that_the_server_closed_is_no_failure() {
         let world = World::new();
         let (base, clock, key) = (world.server.url(), Arc::clone(&world.clock), Arc::clone(&world.key));
@@ -770,6 +876,32 @@ mod opaque {
         assert!(world.ask(header).outcome.is_ok());
     }
 
+    /// What strangers send is not to decide over the others.
+    #[test]
+    fn a_token_that_the_issuer_will_not_read_shuts_out_nobody_else() {
+        let world = world();
+        let now = world.guard.clock().now().seconds();
+        let body = json!({ "active": true, "sub": "u", "client_id": "c", "aud": ["api"], "exp": now + 300 }).to_string();
+        for status in [400, 413, 414, 422, 431] {
+            let body = body.clone();
+            world.server.on_path(INTROSPECT, move |asked: &Asked| match asked.form("token").unwrap().starts_with("good") {
+                true => Does::Answer(200, body.clone()),
+                false => Does::Answer(status, String::new()),
+            });
+            assert!(is_unavailable(&world.ask(("authorization", "Bearer odd"))), "{status}");
+            assert!(world.ask(("authorization", &format!("Bearer good-{status}"))).outcome.is_ok(), "{status}");
+        }
+        // These are said of us, or of everybody.
+        for status in [401, 403, 404, 408, 429, 500] {
+            world.seconds_pass(60);
+            world.server.on_path(INTROSPECT, move |_| Does::Answer(status, String::new()));
+            assert!(is_unavailable(&world.ask(("authorization", "Bearer odd"))), "{status}");
+            let asked = world.server.calls(INTROSPECT);
+            assert!(is_unavailable(&world.ask(("authorization", "Bearer other"))), "{status}");
+            assert_eq!(world.server.calls(INTROSPECT), asked, "{status}");
+        }
+    }
+
     #[test]
     fn a_token_goes_only_to_those_who_can_tell() {
         let world = world();
@@ -789,6 +921,40 @@ mod opaque {
         let alone = World::new();
         assert!(matches!(alone.check(("authorization", "Bearer opaque-token")), Check::Refused(Refusal::InvalidToken(_))));
         assert!(alone.server.asked().is_empty());
+    }
+
+    #[test]
+    fn a_fresh_token_is_asked_about_at_its_issuer_alone() {
+        let world = World::with(|config, base| {
+            let issuer = |name: &str| {
+                json!({ "name": name, "issuer": format!("{base}/{name}"), "audiences": ["api"], "algorithms": ["EdDSA"], "jwks_uri": format!("{base}/{name}/keys"),
+                        "introspection": { "endpoint": format!("{base}/{name}/introspect"), "client_id": "c", "client_secret": "s" } })
+            };
+            config["issuers"] = json!([issuer("one"), issuer("other")]);
+        });
+        let keys = jwks(&[&world.key]);
+        world.server.on_path("/other/keys", move |_| ok(&keys));
+        let now = world.guard.clock().now().seconds();
+        let claims = json!({ "iss": format!("{}/other", world.server.url()), "sub": "u", "aud": "api", "exp": now + 300 });
+        let mut body = claims.clone();
+        body["active"] = true.into();
+        world.server.on_path("/other/introspect", move |_| ok(&body));
+        world.server.on_path("/one/introspect", |_| ok(&json!({ "active": false })));
+        let bearer = format!("Bearer {}", world.key.sign_jwt(&claims).unwrap());
+        let fresh = Requirement { fresh: true, ..Requirement::default() };
+        assert_eq!(world.ask_as(&fresh, ("authorization", &bearer)).outcome.unwrap().subject, "u");
+        assert_eq!((world.server.calls("/one/introspect"), world.server.calls("/other/introspect")), (0, 1));
+    }
+
+    #[test]
+    fn what_is_fresh_of_somebody_else_is_not_said_of_who_was_known() {
+        let world = world();
+        let header = ("authorization", "Bearer opaque-token");
+        active(&world, |_| {});
+        assert_eq!(world.ask(header).outcome.unwrap().subject, "u");
+        active(&world, |body| body["sub"] = "v".into());
+        let fresh = Requirement { fresh: true, ..Requirement::default() };
+        assert_eq!(world.ask_as(&fresh, header).outcome.unwrap().subject, "v");
     }
 
     #[test]
@@ -865,6 +1031,30 @@ mod api_keys {
         assert_eq!(world.guard.engine().api_keys.len(), 10);
     }
 
+    /// Anybody can make up keys; only who was signed in has a session to renew.
+    #[test]
+    fn a_flood_of_made_up_keys_keeps_no_session_from_being_renewed() {
+        let world = World::new();
+        world.renew_for(300);
+        assert!(world.ask(("authorization", &format!("Bearer {}", world.token(&world.key, 60)))).outcome.is_ok());
+        world.server.on_path(VALIDATIONS, |_| {
+            std::thread::sleep(Duration::from_millis(3));
+            ok(&json!({ "api_key": null }))
+        });
+        let (tell, told) = mpsc::channel();
+        for n in 0..1200 {
+            let Check::Needs(need) = world.check(("x-api-key", &format!("sk_made_up_{n}"))) else { panic!("known") };
+            let tell = tell.clone();
+            world.guard.resolve(need, move |resolved| tell.send(resolved).unwrap());
+        }
+        let answer = world.ask_with_cookie(&world.expired_cookie());
+        assert!(answer.outcome.is_ok(), "{answer:?}");
+        let answered = told.try_iter().count();
+        assert!(answered < 800, "the session waited for {answered}");
+        drop(tell);
+        assert_eq!(answered + told.iter().count(), 1200);
+    }
+
     #[test]
     fn without_a_key_of_our_own_or_with_a_bad_one_none_is_let_in() {
         let world = World::with(|config, _| drop(config.as_object_mut().unwrap().remove("api_key")));
@@ -921,6 +1111,59 @@ mod fresh {
         let bearer = format!("Bearer {}", world.token(&world.key, 300));
         let answer = world.ask_as(&fresh(), ("authorization", &bearer));
         assert_eq!((answer.outcome, answer.cookies.len()), (Err(Refusal::SessionEnded), 0));
+    }
+
+    #[test]
+    fn what_is_fresh_of_one_caller_is_not_of_another() {
+        let world = World::new();
+        let caller = |change: fn(&mut Principal)| {
+            let mut principal = Principal::new(Kind::User, Via::Session, "https://nobody.example", "user_1", START);
+            principal.session_id = Some("session_1".to_owned());
+            principal.token_id = Some("a".to_owned());
+            change(&mut principal);
+            principal
+        };
+        let fresh = |principal| world.guard.engine().freshen(&Arc::new(principal), &String::new().into());
+        let of_session = fresh(caller(|_| {}));
+        assert!(of_session.is_about(&caller(|_| {})));
+        assert!(of_session.is_about(&caller(|renewed| renewed.token_id = Some("b".to_owned()))));
+        let others: [fn(&mut Principal); 5] = [
+            |other| other.session_id = Some("session_2".to_owned()),
+            |other| other.session_id = None,
+            |other| other.subject = "user_2".to_owned(),
+            |other| other.issuer = "https://else.example".to_owned(),
+            |other| other.via = Via::Bearer,
+        ];
+        assert!(others.iter().all(|change| !of_session.is_about(&caller(*change))));
+        let of_token = fresh(caller(|principal| principal.session_id = None));
+        assert!(of_token.is_about(&caller(|principal| principal.session_id = None)));
+        assert!(!of_token.is_about(&caller(|other| (other.session_id, other.token_id) = (None, Some("b".to_owned())))));
+    }
+
+    #[test]
+    fn a_known_caller_is_looked_up_and_nothing_is_renewed() {
+        let world = World::new();
+        let look_up = |principal: &Arc<Principal>| {
+            let (tell, told) = mpsc::channel();
+            world.guard.look_up(Arc::clone(principal), move |resolved| tell.send(resolved).unwrap());
+            let resolved: Resolved = told.recv_timeout(Duration::from_secs(15)).unwrap();
+            assert!(resolved.cookies.is_empty());
+            resolved.outcome.map(|_| ())
+        };
+        let bearer = format!("Bearer {}", world.token(&world.key, 300));
+        let principal = world.ask(("authorization", &bearer)).outcome.unwrap();
+        list(&world, "active");
+        world.seconds_pass(1000);
+        assert_eq!((look_up(&principal), world.server.calls(SESSIONS)), (Ok(()), 2));
+        list(&world, "revoked");
+        assert_eq!(look_up(&principal), Err(Refusal::SessionEnded));
+        let asked = world.server.asked().len();
+        let stranger = Arc::new(Principal { issuer: "https://idp.example".to_owned(), ..(*principal).clone() });
+        assert_eq!(look_up(&stranger), Ok(()));
+        let now = world.guard.clock().now();
+        world.guard.revocations().revoke(Revoked::Session("session_1"), now, now.plus(Duration::from_secs(60)));
+        assert_eq!((look_up(&principal), look_up(&stranger)), (Err(Refusal::Revoked), Err(Refusal::Revoked)));
+        assert_eq!((world.server.asked().len(), world.server.calls(AUTHENTICATE)), (asked, 0));
     }
 
     #[test]
@@ -1089,7 +1332,7 @@ mod sign_in {
     use super::*;
 
     /// The query of the callback and the cookie of the attempt.
-    fn begin(world: &World) -> (String, String) {
+    pub(super) fn begin(world: &World) -> (String, String) {
         let options = LoginOptions { return_to: Some("/expenses?page=2"), ..LoginOptions::default() };
         let login = begin_login(
             world.guard.config(),
@@ -1105,7 +1348,7 @@ mod sign_in {
         (format!("code=code_1&state={state}"), login.set_cookie.split(';').next().unwrap().to_owned())
     }
 
-    fn exchange(world: &World, query: &str, cookie: &str) -> LoginResult {
+    pub(super) fn exchange(world: &World, query: &str, cookie: &str) -> LoginResult {
         let (tell, told) = mpsc::channel();
         world.guard.exchange_code(query, &facts("GET", &[("cookie", cookie)]), Some("Firefox"), Some("192.0.2.1"), move |result| {
             tell.send(result).unwrap()
@@ -1153,13 +1396,20 @@ mod sign_in {
         let forged = exchange(&world, &query, &attempt);
         assert_eq!((forged.status, forged.cookies.len(), forged.principal), (503, 1, None));
 
+        // A code is sent once: the server takes a second time for theft. Whether the first arrived, nobody can say.
+        world.server.on_path(AUTHENTICATE, |_| Does::Raw(Vec::new()));
+        let asked = world.server.calls(AUTHENTICATE);
+        assert_eq!(exchange(&world, &query, &attempt).status, 503);
+        assert_eq!(world.server.calls(AUTHENTICATE), asked + 1);
+
         world.server.stop();
+        world.seconds_pass(60);
         let away = exchange(&world, &query, &attempt);
         assert_eq!((away.status, away.cookies.len(), away.principal), (503, 1, None));
     }
 }
 
-mod log {
+pub(crate) mod log {
     use super::*;
     use std::fmt::{Debug, Write};
     use std::sync::{Mutex, Once};
@@ -1205,19 +1455,17 @@ mod log {
         fn exit(&self, _: &Id) {}
     }
 
-    fn keep_lines() {
+    pub(crate) fn keep_lines() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| tracing::subscriber::set_global_default(Keeps).unwrap());
     }
 
     fn warnings(about: &str) -> Vec<String> {
-        LINES
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(level, line)| *level == Level::WARN && line.contains(about))
-            .map(|(_, line)| line.clone())
-            .collect()
+        lines(Level::WARN, about)
+    }
+
+    pub(crate) fn lines(level: Level, about: &str) -> Vec<String> {
+        LINES.lock().unwrap().iter().filter(|(own, line)| *own == level && line.contains(about)).map(|(_, line)| line.clone()).collect()
     }
 
     #[test]
@@ -1272,5 +1520,18 @@ mod log {
         }
         let debug = format!("{:?} {:?}", world.guard, world.check(("cookie", &cookie)));
         assert!(!debug.contains("sk_ours") && !debug.contains(sealed), "{debug}");
+
+        let world = World::new();
+        world.renew_for(300);
+        let cookie = world.expired_cookie();
+        let resolved = world.ask_with_cookie(&cookie);
+        let again = world.check(("cookie", &cookie));
+        let (query, attempt) = super::sign_in::begin(&world);
+        let body = answer(world.token(&world.key, 300), "refresh_0");
+        world.server.on_path(AUTHENTICATE, move |_| ok(&body));
+        let signed_in = super::sign_in::exchange(&world, &query, &attempt);
+        let set = resolved.cookies.iter().chain(&signed_in.cookies).map(|cookie| cookie.split([';', '=']).nth(1).unwrap());
+        let debug = format!("{resolved:?} {again:?} {signed_in:?}");
+        assert!(set.clone().count() >= 3 && set.filter(|value| !value.is_empty()).all(|value| !debug.contains(value)), "{debug}");
     }
 }

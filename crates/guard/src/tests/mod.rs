@@ -139,8 +139,7 @@ pub(crate) fn faces() -> Vec<Face> {
 
 impl Face {
     pub(crate) fn verdict(&self, token: &str) -> Result<Principal, VerifyError> {
-        let credential = Verifiable { via: self.via, ..Verifiable::bearer(token) };
-        authenticate(&ring(), &Revocations::new(), &issuers(), &credential, now())
+        verdict(self.via, token)
     }
 
     /// The claims as text, with `member` as given before the rest and without those named.
@@ -166,5 +165,14 @@ pub(crate) fn invalid(reason: jose::Refusal) -> VerifyError {
 }
 
 pub(crate) fn bearer_verdict(token: &str) -> Result<Principal, VerifyError> {
-    authenticate(&ring(), &Revocations::new(), &issuers(), &Verifiable::bearer(token), now())
+    verdict(Via::Bearer, token)
+}
+
+/// What the pure core says of `token`; whatever is tried against it is tried against an axum app too.
+fn verdict(via: Via, token: &str) -> Result<Principal, VerifyError> {
+    let credential = Verifiable { via, ..Verifiable::bearer(token) };
+    let verdict = authenticate(&ring(), &Revocations::new(), &issuers(), &credential, now());
+    #[cfg(feature = "axum")]
+    crate::axum::tests::forgeries::assert_agrees(via, token, verdict.as_ref().ok());
+    verdict
 }

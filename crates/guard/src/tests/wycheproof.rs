@@ -55,6 +55,8 @@ fn row_16_wycheproof_tokens() {
                 for via in [Via::Bearer, Via::Session] {
                     let credential = Verifiable { via, ..Verifiable::bearer(token) };
                     assert!(authenticate(&ring(), &Revocations::new(), &issuers(), &credential, now()).is_err(), "{case}: a principal");
+                    #[cfg(feature = "axum")]
+                    crate::axum::tests::forgeries::assert_agrees(via, token, None);
                 }
             }
         }

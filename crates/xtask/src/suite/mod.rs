@@ -12,7 +12,21 @@ use postgres::Postgres;
 
 const CARGO_STEPS: &[(&str, &[&str])] = &[
     ("fmt", &["fmt", "--all", "--check"]),
-    ("clippy", &["clippy", "--workspace", "--all-targets", "--features", "xtask/bench", "--locked", "--quiet", "--", "-D", "warnings"]),
+    (
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "xtask/bench,gatewright-guard/axum",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
 ];
 
 /// Runs what was asked for and prints `N passed, N failed` last. True when nothing failed.
@@ -138,7 +152,7 @@ impl Suite<'_> {
     fn cargo_test(&mut self) -> Result<Count, String> {
         let mut count = Count::default();
         let mut command = self.command(cargo());
-        command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--quiet"]);
+        command.args(["test", "--workspace", "--features", "gatewright-guard/axum", "--locked", "--no-fail-fast", "--quiet"]);
         let success = stream(command, |line| {
             if let Some(found) = cargo_count(line) {
                 count = count.plus(found);
