@@ -61,14 +61,12 @@ impl Fernet {
         hmac::verify(&self.signing, signed, mac).map_err(|_| SealedError::NotAuthentic)?;
         let (head, body) = signed.split_at_mut(HEAD_LEN);
         let (time, iv) = head[1..].split_first_chunk::<8>().ok_or(SealedError::Malformed)?;
-        if let Some(max_age) = max_age {
-            check_age(u64::from_be_bytes(*time), max_age, now)?;
-        }
+        let until = max_age.map(|max_age| check_age(u64::from_be_bytes(*time), max_age, now)).transpose()?;
         let iv = FixedLength::try_from(iv).map_err(|_| SealedError::Malformed)?;
         let key = UnboundCipherKey::new(&AES_128, &*self.encrypting).and_then(PaddedBlockDecryptingKey::cbc_pkcs7);
         let key = key.expect("AES-128 takes 16 octets");
         let len = key.decrypt(body, DecryptionContext::Iv128(iv)).map_err(|_| SealedError::Malformed)?.len();
-        Ok(Opened { buffer, range: HEAD_LEN..HEAD_LEN + len })
+        Ok(Opened { buffer, range: HEAD_LEN..HEAD_LEN + len, until })
     }
 
     /// `plain` as a token that [`Fernet::open`] and other implementations read.
@@ -101,11 +99,16 @@ impl std::fmt::Debug for Fernet {
     }
 }
 
-fn check_age(made: u64, max_age: Duration, now: Timestamp) -> Result<(), SealedError> {
+/// When it will be too old, unless it is already.
+fn check_age(made: u64, max_age: Duration, now: Timestamp) -> Result<Timestamp, SealedError> {
     let made = i64::try_from(made).map_err(|_| SealedError::Expired)?;
     let age = now.seconds().saturating_sub(made);
     let too_old = u64::try_from(age).is_ok_and(|age| age > max_age.as_secs());
-    if age < -SKEW_SECONDS || too_old { Err(SealedError::Expired) } else { Ok(()) }
+    if age < -SKEW_SECONDS || too_old {
+        return Err(SealedError::Expired);
+    }
+    // Ages are whole seconds.
+    Ok(Timestamp::from_millis(made.saturating_mul(1000)).plus(max_age).plus(Duration::from_secs(1)))
 }
 
 #[cfg(test)]

@@ -57,9 +57,8 @@ impl<'p> Iron<'p> {
         let parts = Parts::read(seal).ok_or(SealedError::Malformed)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.derive(parts.mac_salt));
         hmac::verify(&key, parts.signed.as_bytes(), &parts.mac).map_err(|_| SealedError::NotAuthentic)?;
-        if let Some(expires) = parts.expires
-            && expires.plus(SKEW) <= now
-        {
+        let until = parts.expires.map(|expires| expires.plus(SKEW));
+        if until.is_some_and(|until| until <= now) {
             return Err(SealedError::Expired);
         }
         let mut buffer = Zeroizing::new(b64::decode_url(parts.body).ok_or(SealedError::Malformed)?);
@@ -67,7 +66,7 @@ impl<'p> Iron<'p> {
         let key = key.expect("AES-256 takes 32 octets");
         let context = DecryptionContext::Iv128(FixedLength::from(parts.iv));
         let len = key.decrypt(&mut buffer, context).map_err(|_| SealedError::Malformed)?.len();
-        Ok(Opened { buffer, range: 0..len })
+        Ok(Opened { buffer, range: 0..len, until })
     }
 
     /// `plain` (JSON, if Node is to read it) sealed; with `ttl`, no one opens it later than that (and a minute).

@@ -8,6 +8,7 @@ mod iron;
 
 use std::ops::{Deref, Range};
 
+use gatewright_base::Timestamp;
 use zeroize::Zeroizing;
 
 pub use fernet::Fernet;
@@ -40,6 +41,14 @@ pub enum SealedError {
 pub struct Opened {
     buffer: Zeroizing<Vec<u8>>,
     range: Range<usize>,
+    until: Option<Timestamp>,
+}
+
+impl Opened {
+    /// The moment from which the value is refused; for whoever remembers that it was opened.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
 }
 
 impl Deref for Opened {
@@ -64,7 +73,7 @@ mod tests {
     #[test]
     fn debug_of_what_was_opened_shows_no_octet_of_it() {
         let range: Range<usize> = 1..7;
-        let opened = Opened { buffer: Zeroizing::new(b"-hunter2".to_vec()), range };
+        let opened = Opened { buffer: Zeroizing::new(b"-hunter2".to_vec()), range, until: None };
         assert_eq!(&*opened, b"hunter");
         assert_eq!(format!("{opened:?}"), "Opened(6 octets)");
     }
