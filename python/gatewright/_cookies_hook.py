@@ -31,7 +31,7 @@ class Exchange:
         self.hooked = hooked
         # Whether something is to be added to the answer, so that forwarding costs one test where nothing is.
         self.armed = False
-        # Whether the answer may be made for the person behind a session cookie.
+        # Whether the answer may be made for whoever is behind a session cookie or an API key.
         self.personal = False
         self.cookies: list[str] = []
         self.subprotocol: str | None = None
@@ -54,8 +54,8 @@ class Exchange:
         self.armed = bool(cookies) or self.personal
 
     def forbid_caching(self) -> None:
-        """Unlike a bearer token (RFC 9111 §3.5), a cookie keeps no shared cache from storing the answer and giving it to the next who asks.
-        An app that says itself how its answer may be cached is believed.
+        """Unlike a bearer token (RFC 9111 §3.5), a cookie or an `X-API-Key` keeps no shared cache from storing the answer and giving it to
+        the next who asks. An app that says itself how its answer may be cached is believed.
         """
         self.personal = self.armed = True
 

@@ -170,7 +170,7 @@ class Engine:
         exchange.fresh = exchange.fresh or demand.fresh
         if scope["type"] == "websocket" and "bearer" in scope.get("subprotocols", ()):
             exchange.choose_subprotocol("bearer")
-        elif principal.via == "session":
+        elif principal.via != "bearer":
             exchange.forbid_caching()
 
     def _resolve(self, need: Need) -> Awaitable[Resolved]:

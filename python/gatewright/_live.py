@@ -19,6 +19,8 @@ CLOSE_CODE = 4401
 # How often revocations known to this process are looked at: no I/O, a fraction of a microsecond.
 _LOCAL_LOOK = 1.0
 _CLOSE_SECONDS = 5.0
+# How long a credential is believed that the server has not confirmed since: a server that is away closes no sockets at once.
+_UNCONFIRMED_SECONDS = 300.0
 _LOG = logging.getLogger("gatewright")
 _ANYBODY = Requirement(check_cross_site=False)
 
@@ -65,6 +67,8 @@ async def until_revoked(engine: Engine, websocket: Any, principal: Principal, in
 async def wait_for_end(engine: Engine, scope: Any, principal: Principal, interval: float) -> str:
     """Returns, with a reason for the close frame, when the credential behind a WebSocket holds no more."""
     expires_at = principal.expires_at.timestamp()
+    # Until when there is proof. A token is one as long as it lives; of an API key the server alone can tell.
+    confirmed = time.time() if principal.via == "api_key" else expires_at
     looked_at_expiry = False
     next_look = time.monotonic() + interval
     while True:
@@ -79,22 +83,25 @@ async def wait_for_end(engine: Engine, scope: Any, principal: Principal, interva
         looked_at_expiry = looked_at_expiry or expired
         next_look = time.monotonic() + interval
         refusal = await look(engine, scope, principal, expired)
+        if refusal is None:
+            confirmed = max(confirmed, time.time())
         # A server that does not answer says nothing about the session: look again later.
-        if refusal is not None and refusal.status != 503:
+        elif refusal.status != 503 or time.time() > confirmed + _UNCONFIRMED_SECONDS:
             return refusal.message
 
 
 async def look(engine: Engine, scope: Any, principal: Principal, expired: bool) -> Refusal | None:
-    if principal.via == "session":
-        # Never through `check`: it would renew the session, and the rotated refresh token could not reach the browser any more.
-        answer: Resolved = await on_loop(lambda done: engine.core.look_up(principal, done))
-        return answer.refusal
-    if expired:
-        return Refusal(401, "invalid_token", "The access token has expired.")
-    outcome = engine.core.check(_ANYBODY, "GET", scope["headers"], True, None)
-    if isinstance(outcome, Need):
-        need = outcome
-        outcome = await on_loop(lambda done: engine.core.resolve(need, done))
-    if isinstance(outcome, Resolved):
-        return outcome.refusal
-    return outcome if isinstance(outcome, Refusal) else None
+    # A cookie never goes through `check`: it would renew the session, and the rotated refresh token could not reach the browser any more.
+    if principal.via != "session":
+        if expired:
+            return Refusal(401, "invalid_token", "The access token has expired.")
+        outcome = engine.core.check(_ANYBODY, "GET", scope["headers"], True, None)
+        if isinstance(outcome, Need):
+            need = outcome
+            outcome = await on_loop(lambda done: engine.core.resolve(need, done))
+        refusal = outcome.refusal if isinstance(outcome, Resolved) else outcome
+        if isinstance(refusal, Refusal):
+            return refusal
+    # The session of a bearer token ends before the token does.
+    answer: Resolved = await on_loop(lambda done: engine.core.look_up(principal, done))
+    return answer.refusal

@@ -100,7 +100,10 @@ def build_router(gw: "Gatewright") -> APIRouter:
         """Ends the session here and at the server: the browser is sent there and comes back. Answers JSON with `logout_url` to callers
         that ask for JSON; a script then sends the browser there.
         """
-        refusal = await gw._decide(exchange_of(gw, request.scope), request.scope, own_pages)
+        exchange = exchange_of(gw, request.scope)
+        # A guard for the whole app may let other sites in: what it refused has not been checked for that.
+        exchange.refusal = None
+        refusal = await gw._decide(exchange, request.scope, own_pages)
         if not isinstance(refusal, Principal) and refusal.code == "cross_site":
             raise HTTPException(403, refusal.message)
         return sign_out(gw, request, await form_value(request, "return_to"))

@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 CookieFormat = Literal["workos-python", "workos-node"]
 SameSite = Literal["lax", "strict", "none"]
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class SettingsError(ValueError):
@@ -123,7 +122,8 @@ class Settings:
     app_url: str | None = None
     trusted_origins: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
-    issuers: tuple[Issuer | Mapping[str, Any], ...] = ()
+    # Plain data may hold the secret of an introspection.
+    issuers: tuple[Issuer | Mapping[str, Any], ...] = field(default=(), repr=False)
     sessions_issuer: str | None = None
     resource_metadata: str | None = None
     leeway: int = 10
@@ -286,7 +286,12 @@ def refuse(name: str, problem: str, remedy: str) -> NoReturn:
 
 def is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    return host in LOOPBACK_HOSTS or host.startswith("127.") or host.endswith(".localhost")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # Any other name, `127.example.com` too, is whose DNS says so.
+        return False
 
 
 def split(text: str | None) -> tuple[str, ...]:

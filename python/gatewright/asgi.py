@@ -73,7 +73,7 @@ class GuardMiddleware:
                 if isinstance(answer, Principal):
                     scope["gatewright"] = answer
                     scope.setdefault("state", {})["gatewright"] = answer
-                    return await self.app(scope, receive, never_stored(send) if answer.via == "session" else send)
+                    return await self.app(scope, receive, send if answer.via == "bearer" else never_stored(send))
                 return await self._guard(scope, receive, send, answer)
         return await self._guard(scope, receive, send, None)
 

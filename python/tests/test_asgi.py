@@ -66,6 +66,8 @@ def test_no_cache_keeps_what_was_answered_to_a_session(rule: Any, gw: Gatewright
         cookie = cookie_header(issuer.cookies(gw))
         assert (await call(GuardMiddleware(plain, gw, require=rule), "/", headers=cookie)).header("cache-control") == "no-store"
         assert (await call(GuardMiddleware(says_itself, gw, require=rule), "/", headers=cookie)).header("cache-control") == "max-age=5"
+        key = {"x-api-key": issuer.new_api_key()}
+        assert (await call(GuardMiddleware(plain, gw, require=rule), "/", headers=key)).header("cache-control") == "no-store"
         token = bearer(issuer.user_token())
         assert (await call(GuardMiddleware(plain, gw, require=rule), "/", headers=token)).header("cache-control") is None
 
@@ -109,6 +111,9 @@ def test_who_must_be_somebody(gw: Gatewright, issuer: TestIssuer) -> None:
         own = {"host": "localhost:8000", "origin": "http://localhost:8000"}
         assert (await call(app, "/", method="POST", headers={**cookies, **own})).status == 200
         assert (await call(app, "/", method="POST", headers={**cookies, **own, "origin": "http://localhost:9000"})).status == 403
+        # Which of two counts, nobody can say.
+        for twice in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"sec-fetch-site": "cross-site"}):
+            assert (await call(app, "/", method="POST", headers={**cookies, **own, **twice})).status == 403
         sent = await open_websocket(app, "/")
         assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
         assert (await open_websocket(app, "/", denial=False))[0] == {

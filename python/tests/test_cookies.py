@@ -108,6 +108,11 @@ def test_no_cache_keeps_what_was_answered_to_a_session(path: str, lifespan: bool
         assert "cache-control" not in client.get("/plain", headers=bearer(issuer.user_token())).headers
 
 
+def test_no_cache_keeps_what_was_answered_to_an_api_key(client: TestClient, issuer: TestIssuer) -> None:
+    answer = client.get("/items", headers={"x-api-key": issuer.new_api_key(permissions=["items:read"])})
+    assert (answer.status_code, answer.headers.get("cache-control")) == (200, "no-store")
+
+
 def test_a_websocket_that_is_accepted_takes_the_cookie_along(gw: Gatewright, issuer: TestIssuer) -> None:
     async def run() -> None:
         app = app_of_every_answer(gw)

@@ -88,3 +88,5 @@ def test_in_development_the_loopback_address_of_the_page_is_ours(issuer: TestIss
         # A name of the attacker's that points to this machine.
         assert write("evil.example:8000", "http://evil.example:8000") == 403
         assert write("localhost.evil.example", "http://localhost.evil.example") == 403
+        assert write("127.evil.example:8000", "http://127.evil.example:8000") == 403
+        assert write("127.0.0.1.evil.example", "http://127.0.0.1.evil.example") == 403

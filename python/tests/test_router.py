@@ -113,6 +113,22 @@ def test_a_callback_that_this_browser_did_not_start_signs_nobody_in(app: FastAPI
         assert issuer.counts["/user_management/authenticate"] == 0
 
 
+def test_who_signs_in_anew_is_not_given_the_old_session_again(issuer: TestIssuer) -> None:
+    gw = Gatewright(**issuer.settings())
+    # A guard for the whole app renews the old session on the way to the callback.
+    app = FastAPI(lifespan=gw.lifespan, dependencies=[Depends(gw.user)])
+    app.include_router(gw.router(), prefix="/auth")
+    with forgetful(app) as client:
+        begun = client.get("/auth/login", headers={"host": "localhost:8000"})
+        state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
+        old = cookie_header(issuer.cookies(gw, "user_old", expires_in=-60))
+        sent = {"cookie": f"{old['cookie']}; {begun.headers['set-cookie'].split(';')[0]}"}
+        answer = client.get("/auth/callback", params={"code": issuer.code("user_new"), "state": state}, headers=sent)
+        [session] = [cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("wos_session=")]
+        assert client.get("/auth/me", headers={"cookie": session.split(";")[0]}).json()["id"] == "user_new"
+        assert issuer.counts["/user_management/authenticate"] == 2
+
+
 def test_two_attempts_in_two_tabs_both_end_well(app: FastAPI, issuer: TestIssuer) -> None:
     with browser(app) as client:
         first, second = begin(client, return_to="/first"), begin(client, return_to="/second")
@@ -137,6 +153,10 @@ def test_the_problem_of_the_server_is_shown_and_escaped(app: FastAPI) -> None:
         )
         assert answer.status_code == 400
         assert "<script>" not in answer.text
+        for page in (answer, client.get("/auth/logout")):
+            policy = page.headers["content-security-policy"]
+            assert all(part in policy for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"))
+            assert (page.headers["referrer-policy"], page.headers["x-content-type-options"]) == ("no-referrer", "nosniff")
 
 
 def test_a_server_that_is_away_says_come_back(app: FastAPI, issuer: TestIssuer) -> None:
@@ -173,6 +193,17 @@ def test_other_sites_cannot_sign_people_out(app: FastAPI, issuer: TestIssuer, gw
             assert '<form method="post" action="/auth/logout">' in answer.text
         answer = client.get("/auth/logout", headers={**cookies, "sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"})
         assert answer.status_code == 303 and "wos_session=;" in answer.headers["set-cookie"]
+
+
+def test_a_lenient_guard_for_the_whole_app_does_not_let_other_sites_sign_people_out(issuer: TestIssuer, gw: Gatewright) -> None:
+    app = FastAPI(lifespan=gw.lifespan, dependencies=[Depends(gw.requires(csrf=False))])
+    app.include_router(gw.router(), prefix="/auth")
+    with forgetful(app) as client:
+        cookies = cookie_header(issuer.cookies(gw, expires_in=-60))
+        issuer.fault = "error"
+        answer = client.post("/auth/logout", headers={**cookies, "origin": "https://evil.example"})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+        assert client.post("/auth/logout", headers={**cookies, "sec-fetch-site": "same-origin"}).status_code == 303
 
 
 def test_who_signs_out_with_an_expired_token_is_not_signed_in_again(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
@@ -217,6 +248,14 @@ def test_after_sign_out_nobody_is_sent_elsewhere(return_to: str, ends: str, app:
         assert parse_qs(urlsplit(answer.headers["location"]).query)["return_to"] == [f"http://localhost:8000{ends}"]
 
 
+def test_of_a_form_that_is_too_long_nothing_is_read(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    with forgetful(app) as client:
+        for padding, ends in ((3000, "/page"), (5000, "/")):
+            own = {**cookie_header(issuer.cookies(gw)), "sec-fetch-site": "same-origin", "host": "localhost:8000"}
+            answer = client.post("/auth/logout", headers=own, data={"return_to": "/page", "padding": "x" * padding})
+            assert parse_qs(urlsplit(answer.headers["location"]).query)["return_to"] == [f"http://localhost:8000{ends}"]
+
+
 def test_nobody_signs_out_to_the_front_page(app: FastAPI) -> None:
     with forgetful(app, base_url="http://localhost:8000") as client:
         answer = client.post("/auth/logout")
@@ -255,6 +294,16 @@ def test_in_development_an_unknown_host_does_not_choose_our_address(app: FastAPI
     with browser(app, "http://evil.example:8000") as client:
         answer = client.get("/auth/login")
         assert answer.status_code == 400 and "evil" not in answer.text and "APP_URL" in answer.text
+        # Whatever looks like this machine to one reader and like another to the next.
+        for host in (
+            "evil.example\\@localhost",
+            "evil.example@localhost",
+            "evil.example#@localhost",
+            "localhost/evil.example",
+            "localhost?evil",
+        ):
+            answer = client.get("/auth/login", headers={"host": host})
+            assert answer.status_code == 400 and "evil" not in answer.text, host
 
 
 def test_a_guard_for_the_whole_app_does_not_lock_the_sign_in(issuer: TestIssuer) -> None:

@@ -115,6 +115,18 @@ def test_a_mistake_in_the_file_of_issuers_names_it(text: str, name: str, match: 
         Gatewright.from_env(environ={**ENVIRONMENT, "GATEWRIGHT_ISSUERS": str(file)})
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1.example.com", "127.example.com", "localhost.example.com", "10.0.0.1", "[::2]"])
+def test_a_server_elsewhere_is_not_taken_for_one_on_this_machine(host: str, issuer: TestIssuer) -> None:
+    # Here it is only asked for what production needs; `Secure` and our own origin hang on the same answer.
+    with pytest.raises(SettingsError, match="APP_URL"):
+        Gatewright(**issuer.settings(base_url=f"https://{host}"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:4700", "127.1.2.3", "localhost:4700", "app.localhost", "[::1]:4700"])
+def test_a_server_on_this_machine_needs_no_address_of_the_app(host: str, issuer: TestIssuer) -> None:
+    assert Gatewright(**issuer.settings(base_url=f"http://{host}")).settings.is_local()
+
+
 def test_construction_asks_nobody(issuer: TestIssuer) -> None:
     Gatewright(**issuer.settings(issuers=[Issuer("https://no-such-host.example/", audiences=["x"])]))
     assert not issuer.counts
@@ -133,5 +145,8 @@ def test_other_providers_are_typed(issuer: TestIssuer) -> None:
     assert config["name"] == "sso.example.com"
     assert config["mapping"]["roles"] == ["realm_access.roles"] and config["mapping"]["grants"] == {"role:admin": ["expenses:write"]}
     assert "shh" not in repr(keycloak)
+    # Nor where it was read from a file, as plain data.
+    plain = {"issuer": "https://idp.example", "audiences": ["x"], "introspection": {"client_id": "api", "client_secret": "shh"}}
+    assert "shh" not in repr(Gatewright(**issuer.settings(issuers=[{"name": "idp", **plain}])).settings)
     with pytest.raises(SettingsError, match="leeway"):
         Gatewright(**issuer.settings(leeway=600))

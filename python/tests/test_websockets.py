@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,8 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from conftest import build_app
-from gatewright.fastapi import Gatewright, User
+from gatewright._live import wait_for_end
+from gatewright.fastapi import ApiKey, Gatewright, Machine, Refusal, User
 from gatewright.testing import TestIssuer
 
 SPEAKS_HTTP = tuple(int(part) for part in starlette.__version__.split(".")[:2]) >= (0, 41)
@@ -213,6 +215,57 @@ def test_a_server_that_is_away_closes_no_sockets(gw: Gatewright, issuer: TestIss
         issuer.end_session("session_1")
         await socket.until(lambda: socket.closed is not None)
         await socket.task
+
+    asyncio.run(run())
+
+
+def test_a_session_that_nobody_confirms_any_more_does_not_stay_for_ever(
+    gw: Gatewright, issuer: TestIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewright._live._UNCONFIRMED_SECONDS", 1.0)
+
+    async def run() -> None:
+        cookies = cookie_header(issuer.cookies(gw, session_id="session_1", expires_in=2))
+        socket = Socket(watched_app(gw, [], interval=0.1), cookies)
+        await socket.until(lambda: socket.texts == ["hello"])
+        issuer.fault = "error"
+        began = time.time()
+        await socket.until(lambda: socket.closed is not None, seconds=8)
+        # Not before the token, which needs no server, and the time given to a server that is away.
+        assert time.time() - began > 1.5
+        await socket.task
+        assert socket.closed == (4401, "The credential cannot be checked right now. Try again shortly.")
+
+    asyncio.run(run())
+
+
+def test_an_api_key_is_no_proof_of_its_own(gw: Gatewright, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> Refusal:
+        return Refusal(503, "unavailable", "Nobody answers.")
+
+    monkeypatch.setattr("gatewright._live.look", away)
+    monkeypatch.setattr("gatewright._live._UNCONFIRMED_SECONDS", 0.2)
+    far = datetime(9999, 12, 31, tzinfo=timezone.utc)
+    key = ApiKey("api_key_1", expires_at=far)
+    assert asyncio.run(asyncio.wait_for(wait_for_end(gw, {}, key, 0.05), 5)) == "Nobody answers."
+    # A token is one for as long as it lives.
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(asyncio.wait_for(wait_for_end(gw, {}, Machine("client_1", expires_at=far), 0.05), 1))
+
+
+def test_a_socket_opened_with_the_token_of_a_session_closes_with_the_session(gw: Gatewright, issuer: TestIssuer) -> None:
+    async def run() -> None:
+        # Only sessions that have a refresh token are known to the stand-in, whatever way their token comes.
+        issuer.cookies(gw, session_id="session_1")
+        ended: list[str] = []
+        socket = Socket(watched_app(gw, ended), bearer(issuer.user_token(session_id="session_1")))
+        await socket.until(lambda: socket.texts == ["hello"])
+        await socket.until(lambda: issuer.counts["/user_management/users/user_test/sessions"] >= 2)
+        assert socket.closed is None
+        issuer.end_session("session_1")
+        await socket.until(lambda: socket.closed is not None)
+        await socket.task
+        assert socket.closed is not None and socket.closed[0] == 4401 and ended == ["session ended"]
 
     asyncio.run(run())
 
