@@ -1,4 +1,4 @@
-"""The suite of the Python package: its tests with every FastAPI it supports, and what type checkers say to it and to the examples."""
+"""The suite of the Python package: its tests with every FastAPI it supports, and what type checkers say to it and to code that uses it."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def check_types(wheel: Path) -> tuple[int, int]:
     mypy = [str(python), "-m", "mypy", "--strict", "--no-error-summary", f"--cache-dir={TARGET / 'mypy'}"]
     types = PACKAGE / "tests" / "types"
     checks = [("stubtest", types, [str(python), "-m", "mypy.stubtest", "--allowlist", "stubtest-allowlist.txt", "gatewright._core"])]
-    # The package is checked from its sources, the examples against the wheel as its users have it.
-    for folder, what in [(PACKAGE, "gatewright"), *((folder, ".") for folder in sorted(EXAMPLES.iterdir()) if any(folder.glob("*.py")))]:
+    # The package is checked from its sources, what uses it against the wheel as its users have it.
+    users = [(types, "usage.py"), *((folder, ".") for folder in sorted(EXAMPLES.iterdir()) if any(folder.glob("*.py")))]
+    for folder, what in [(PACKAGE, "gatewright"), *users]:
         checks += [("mypy", folder, [*mypy, what]), ("pyright", folder, [str(pyright), "--pythonpath", str(python), what])]
     failed = 0
     for name, folder, command in checks:

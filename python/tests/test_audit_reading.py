@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations of functions defined inside others.
 
+import base64
 import functools
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from gatewright.audit import audit
 from gatewright.audit.callables import innermost, name_sounds_secure
 from gatewright.audit.patterns import Patterns
+from gatewright.fastapi import Gatewright
 
 
 def verdicts(app: Any, **more: Any) -> dict[str, str]:
@@ -285,6 +287,21 @@ def test_a_probe_finds_a_declared_guard_that_refuses_nobody() -> None:
 
 async def foreign_socket(websocket: WebSocket) -> None:
     raise AssertionError("a probe runs no body of an endpoint")
+
+
+def test_routes_of_signing_in_are_open_under_a_guard_for_the_whole_app() -> None:
+    settings = {"base_url": "http://127.0.0.1:9", "client_id": "client_app", "api_key": "sk_app"}
+    gw = Gatewright(**settings, cookie_password=base64.b64encode(bytes(32)).decode())
+    app = FastAPI(openapi_url=None, dependencies=[Depends(gw.user)])
+    app.include_router(gw.router(), prefix="/auth")
+    app.get("/health", dependencies=[Depends(gw.public)])(lambda: None)
+    found = verdicts(app)
+    assert (found["/auth/login"], found["/auth/callback"], found["/auth/session"]) == ("public", "public", "public")
+    assert (found["/auth/me"], found["/health"]) == ("guarded", "guarded")
+    # Somebody else's guard knows nothing of them and locks them up.
+    strict = FastAPI(openapi_url=None, dependencies=[Depends(foreign.house_guard)])
+    strict.include_router(gw.router(), prefix="/auth")
+    assert verdicts(strict, guards=[foreign.house_guard])["/auth/login"] == "guarded"
 
 
 def test_a_thousand_routes_are_all_read() -> None:

@@ -60,11 +60,12 @@ def audit(
     meant for everybody; ``baseline`` names a file written by ``--write-baseline``. Raises ``Unsupported`` (a ``RuntimeError``) for an app or a
     version that cannot be read, ``UnknownGuard`` (a ``LookupError``) for a guard that cannot be imported, and ``ValueError`` for a broken baseline.
     """
-    from .baseline import compare, read_baseline
-    from .guards import Guards
-    from .patterns import Patterns
-    from .verdict import judge
-    from .walk import check_version, walk
+    # In full: after `from .baseline` in a package's own file, pyright takes the parameter of that name for the module.
+    from gatewright.audit.baseline import compare, read_baseline
+    from gatewright.audit.guards import Guards
+    from gatewright.audit.patterns import Patterns
+    from gatewright.audit.verdict import judge
+    from gatewright.audit.walk import check_version, walk
 
     started = time.perf_counter()
     version = check_version()

@@ -263,8 +263,12 @@ def locate(call: object) -> Location | None:
 
 def relative(file: str) -> str:
     """The file relative to the working directory if it lies inside, with forward slashes."""
+    return _relative_to(os.getcwd(), file)
+
+
+@functools.lru_cache(maxsize=4096)
+def _relative_to(here: str, file: str) -> str:
     absolute = os.path.abspath(file)
-    here = os.getcwd()
     inside = absolute.startswith(here.rstrip(os.sep) + os.sep)
     return (os.path.relpath(absolute, here) if inside else absolute).replace(os.sep, "/")
 
@@ -274,8 +278,9 @@ def _words(name: str) -> set[str]:
 
 
 def _attribute(layer: object, name: str) -> Callable[..., Any] | None:
-    # Instances that answer every attribute (mocks, proxies) would otherwise make endless chains.
-    found = inspect.getattr_static(layer, name, None)
+    # Instances that answer every attribute (mocks, proxies) would otherwise make endless chains. A function answers only what is in its
+    # own dictionary, and nearly every layer is one.
+    found = layer.__dict__.get(name) if type(layer) is FunctionType else inspect.getattr_static(layer, name, None)
     return found if callable(found) else None
 
 

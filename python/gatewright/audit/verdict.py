@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .._guards import OPEN_MARK
 from .callables import layers, looks_like_security, name_of
 from .dependencies import Reading, read_dependencies
 from .guards import Guards, Suspect, read_guard_middleware
@@ -37,6 +38,9 @@ def judge(entrances: Iterable[Entrance], guards: Guards, public: Patterns, docs:
 
 def _judge(entrance: Entrance, guards: Guards, public: Patterns, docs: Docs) -> Judged:
     reading = read_dependencies(entrance.dependant, guards, entrance.overrides) if entrance.dependant is not None else Reading()
+    if getattr(entrance.endpoint, OPEN_MARK, False):
+        # The routes of signing in: Gatewright's own guards on the whole app or a router step aside there.
+        reading.guards = [replace(use, optional=True) if use.facts is not None else use for use in reading.guards]
     uses, suspects = list(reading.guards), list(reading.suspects)
     if entrance.endpoint is not None:
         decorator = guards.find_decorator(entrance.endpoint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -151,7 +151,7 @@ class _Walk:
         for route in getattr(router, "_low_priority_routes", None) or ():
             yield from self.low_priority(route, route, place)
         for route in router.routes:
-            read = getattr(route, "effective_low_priority_routes", None)
+            read: Callable[[], Iterable[Any]] | None = getattr(route, "effective_low_priority_routes", None)
             if callable(read):
                 for context in read():
                     yield from self.low_priority(context, getattr(context, "original_route", context), place)
