@@ -88,6 +88,9 @@ pub fn measure(root: &Path, ours: bool, seconds: f64, rounds: usize) -> Result<b
     let mut bench =
         Bench { root, python, folder: &folder.0, material, key_server, ours, span, rounds: rounds.clamp(1, 50), report: Report::default() };
     bench.report.head();
+    if ours {
+        bench.audits()?;
+    }
     bench.functions()?;
     bench.requests()?;
     bench.hanging_keys()?;
@@ -108,6 +111,23 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// The route audit of a large app. Each round is a process of its own: FastAPI analyses included routes once.
+    fn audits(&mut self) -> Result<(), String> {
+        for (shape, what) in [("flat", "audit of 1,000 routes"), ("included", "audit of 1,000 routes in routers")] {
+            let mut took = Vec::new();
+            for _ in 0..self.rounds {
+                let mut command = pinned(&self.python, false);
+                command.arg(environment::scripts(self.root).join("audited.py")).arg(shape).stderr(std::process::Stdio::inherit());
+                let output = command.output().map_err(|error| format!("audited.py did not start: {error}"))?;
+                let printed = String::from_utf8_lossy(&output.stdout);
+                took.push(printed.trim().parse().map_err(|_| "audited.py printed no figure")?);
+            }
+            let shown = format!("{:.0} ms", median(took.clone()));
+            self.report.line(what, &shown, "newest FastAPI", &took, Unit::Millis, Budget::AtMost(1000.0));
+        }
+        Ok(())
+    }
+
     /// The verifying calls alone.
     fn functions(&mut self) -> Result<(), String> {
         let loops = ((LOOPS * self.span.as_secs_f64()) as usize).max(200);
