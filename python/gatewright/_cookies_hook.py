@@ -78,6 +78,8 @@ class Exchange:
         return forward
 
     def _amended(self, message: Message) -> Message:
+        if not self.cookies and message["type"] != "websocket.accept":
+            return uncached(message) if self.personal else message
         amended = dict(message)
         if self.cookies:
             headers = [(name, value) for name, value in message.get("headers") or () if name.lower() != b"cache-control"]
@@ -85,19 +87,19 @@ class Exchange:
             # A shared cache that kept this answer would hand one person's session to the next, whatever the app says.
             headers.append(_NO_STORE)
             amended["headers"] = headers
-        elif self.personal and message["type"] != "websocket.accept":
-            amended["headers"] = uncached(message.get("headers") or ())
         if self.subprotocol is not None and message["type"] == "websocket.accept" and not message.get("subprotocol"):
             amended["subprotocol"] = self.subprotocol
         return amended
 
 
-def uncached(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """These headers of an answer, with `no-store` unless they speak of caches."""
-    kept = list(headers)
-    if not any(name.lower() == b"cache-control" for name, _ in kept):
-        kept.append(_NO_STORE)
-    return kept
+def uncached(message: Message) -> Message:
+    """The start of an answer, with `no-store` unless it speaks of caches."""
+    headers = message.get("headers") or ()
+    for name, _ in headers:
+        # Told by its length nearly always: this runs for every answer.
+        if len(name) == 13 and name.lower() == b"cache-control":
+            return message
+    return {**message, "headers": [*headers, _NO_STORE]}
 
 
 class CookieHook:

@@ -123,7 +123,7 @@ def never_stored(send: Send) -> Send:
 
     def forward(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": uncached(message.get("headers") or ())}
+            message = uncached(message)
         return send(message)
 
     return forward
