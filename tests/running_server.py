@@ -91,8 +91,19 @@ class Server:
         assert mail.code, f"the mail {mail.subject!r} carries no code"
         return mail.code
 
+    def wait_for_next_key(self, seconds: float = 20) -> None:
+        """The key that will sign next is made in the background after a start."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            keys = httpx.get(f"{self.url}/sso/jwks/{self.client_id}", trust_env=False).raise_for_status().json()["keys"]
+            if len(keys) > 1:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no second signing key within {seconds:.0f} s")
+
     def rotate_keys(self, data: Path) -> subprocess.CompletedProcess[str]:
         """Lets the waiting signing key sign, by the command an operator uses beside the running server."""
+        self.wait_for_next_key()
         environment = next(e["name"] for e in self.facts["environments"] if e["api_key"] == self.api_key)
         command = [str(BINARY), "keys", "rotate", "--data", str(data), "--environment", environment]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

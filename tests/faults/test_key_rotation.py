@@ -50,6 +50,7 @@ def check_rotation(server: Server, data: Path, http: httpx.Client) -> None:
                 except (KeyError, jwt.InvalidTokenError) as error:
                     failures.append(f"{kid}: {error!r}")
 
+    server.wait_for_next_key()
     with ThreadPoolExecutor(4) as pool:
         users = [pool.submit(use, n) for n in range(4)]
         try:
