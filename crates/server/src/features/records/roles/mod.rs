@@ -1,0 +1,132 @@
+//! Roles of the environment and roles of one organization (the role part of the upstream tag `authorization`), and what they grant.
+//! The operations stand in `flows/roles`: whether a role may go depends on who has it.
+
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use model::{
+    Grants, MEMBER, NewRole, Role, RoleChange, RoleId, RoleView, check_environment_slug, check_organization_slug, mint_organization_slug,
+};
+pub use store::{find_for, list, lock};
+
+use gatewright_base::{Rng, Timestamp};
+use gatewright_db::{DbError, Tx};
+
+use super::organizations::OrganizationId;
+use super::permissions::Permission;
+use crate::platform::cx::EnvironmentId;
+use crate::platform::events::Scribe;
+
+/// The role of a member for whom none is named.
+pub fn default_slug(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<String, DbError> {
+    Ok(store::find_default_slug(tx, environment)?.unwrap_or_else(|| MEMBER.to_owned()))
+}
+
+/// What the roles `slugs` mean in `organization` now: for a token. Slugs that name no role any more grant nothing.
+pub fn grants(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: &OrganizationId, slugs: &[String]) -> Result<Grants, DbError> {
+    Ok(Grants::of(store::list_granted(tx, environment, organization, slugs)?))
+}
+
+/// The roles that every environment begins with. Once, beside the environment's own row.
+pub fn insert_defaults(tx: &mut Tx<'_>, environment: &EnvironmentId, now: Timestamp, rng: &dyn Rng) -> Result<(), DbError> {
+    for (new, is_default) in NewRole::defaults() {
+        store::insert(tx, environment, &Role::new(new, now, rng), is_default)?;
+    }
+    Ok(())
+}
+
+/// Adds a role below all others. `None` when the slug is taken.
+pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, new: &NewRole, scribe: &Scribe) -> Result<Option<Role>, DbError> {
+    let role = Role::new(new.clone(), scribe.now, &*scribe.rng);
+    let Some(priority) = store::insert(tx, environment, &role, false)? else { return Ok(None) };
+    let role = Role { priority, ..role };
+    scribe.record(tx, environment, &role.created())?;
+    Ok(Some(role))
+}
+
+/// Changes name and description of a role of the environment, or of exactly that organization. `None` when there is none such.
+pub fn update(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: Option<&OrganizationId>,
+    slug: &str,
+    change: &RoleChange,
+    scribe: &Scribe,
+) -> Result<Option<Role>, DbError> {
+    let Some(present) = store::lock(tx, environment, organization, slug)? else { return Ok(None) };
+    let changed = present.clone().changed(change.clone());
+    if changed == present {
+        return Ok(Some(present));
+    }
+    let changed = Role { updated_at: scribe.now, ..changed };
+    store::update(tx, environment, &changed)?;
+    scribe.record(tx, environment, &changed.updated())?;
+    Ok(Some(changed))
+}
+
+/// Makes `permissions` all that `role` grants, in this order. The role and the permissions are locked by the caller.
+pub fn set_permissions(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    role: Role,
+    permissions: &[Permission],
+    scribe: &Scribe,
+) -> Result<Role, DbError> {
+    if role.permissions.iter().eq(permissions.iter().map(|permission| &permission.slug)) {
+        return Ok(role);
+    }
+    store::delete_permissions(tx, environment, &role.id)?;
+    for (ordinal, permission) in (0..).zip(permissions) {
+        store::insert_permission(tx, environment, &role.id, permission, ordinal)?;
+    }
+    let permissions = permissions.iter().map(|permission| permission.slug.clone()).collect();
+    granted(tx, environment, Role { permissions, ..role }, scribe)
+}
+
+/// Adds `permission` to what `role` grants; no effect when it is there. Both are locked by the caller.
+pub fn add_permission(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    mut role: Role,
+    permission: &Permission,
+    scribe: &Scribe,
+) -> Result<Role, DbError> {
+    if role.permissions.contains(&permission.slug) {
+        return Ok(role);
+    }
+    store::append_permission(tx, environment, &role.id, permission)?;
+    role.permissions.push(permission.slug.clone());
+    granted(tx, environment, role, scribe)
+}
+
+/// Takes the permission from `role`; no effect when it is not there. The role is locked by the caller.
+pub fn take_permission(tx: &mut Tx<'_>, environment: &EnvironmentId, mut role: Role, slug: &str, scribe: &Scribe) -> Result<Role, DbError> {
+    if !store::delete_permission(tx, environment, &role.id, slug)? {
+        return Ok(role);
+    }
+    role.permissions.retain(|permission| permission != slug);
+    granted(tx, environment, role, scribe)
+}
+
+/// Takes the permission from every role that holds it, before it is deleted. The permission is locked by the caller.
+pub fn take_from_all(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str, scribe: &Scribe) -> Result<(), DbError> {
+    for role in store::list_holding(tx, environment, slug)? {
+        take_permission(tx, environment, role, slug, scribe)?;
+    }
+    Ok(())
+}
+
+/// Deletes a role that [`lock`] gave and that nobody has.
+pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, role: &Role, scribe: &Scribe) -> Result<(), DbError> {
+    store::delete(tx, environment, &role.id)?;
+    scribe.record(tx, environment, &role.deleted())
+}
+
+fn granted(tx: &mut Tx<'_>, environment: &EnvironmentId, role: Role, scribe: &Scribe) -> Result<Role, DbError> {
+    let role = Role { updated_at: scribe.now, ..role };
+    store::update(tx, environment, &role)?;
+    scribe.record(tx, environment, &role.updated())?;
+    Ok(role)
+}
