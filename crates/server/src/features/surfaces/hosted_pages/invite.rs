@@ -1,0 +1,174 @@
+//! Where the link of an invitation leads (contract 2.6): somebody who is signed in accepts as they are or with another account,
+//! everybody else signs in or creates an account, and joins once their address is proved.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use gatewright_db::DbError;
+use gatewright_jose::hash_secret;
+
+use super::limits;
+use super::sign_in::keep_email;
+use super::view::{Invite, InviteAccepted};
+use super::wait::{Waiting, believe, go};
+use crate::features::credentials::browser_sessions::{self, BrowserSession};
+use crate::features::credentials::invitations::{self, Invitation, Surroundings};
+use crate::features::flows::authenticate::Attempt;
+use crate::features::flows::authorize::{self, AuthorizationRequest, CarriedInvitation, RequestId, Target, model::LIFETIME};
+use crate::features::records::environments::{self, Environment};
+use crate::features::records::users::{self, User};
+use crate::platform::cx::{Cx, EnvironmentId};
+use crate::web::error::ApiError;
+use crate::web::extract::FormFields;
+use crate::web::page::{Action, ActionLabel, Problem, Refused, Visit};
+
+/// Shows the invitation and accepts nothing: scanners open links, too.
+pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    if visit.query.one("request").ok().flatten().is_some() {
+        let waiting = Waiting::of_query(&cx, &visit).await?;
+        let invitation = carried(&waiting)?;
+        let present = look(&cx, &visit, &waiting.request.environment, &invitation).await?;
+        return Ok(waiting.page(&cx, &visit, StatusCode::OK, &present.view(&invitation, by_session(&waiting), "")));
+    }
+    let token = visit.query.one("invitation_token").ok().flatten().unwrap_or_default().to_owned();
+    let found = find(&cx, &token).await?;
+    let Some((environment, invitation)) = found else { return Err(not_valid()) };
+    if !invitation.is_pending(cx.now()) {
+        let start = environment.settings.sign_in_endpoint.map(|href| Action { label: ActionLabel::BackToSignIn, href });
+        return Ok(visit.problem(&cx, Problem::InvitationNotValid, start));
+    }
+    let present = look(&cx, &visit, &environment.id, &invitation).await?;
+    Ok(visit.page(&cx, StatusCode::OK, &present.view(&invitation, true, &token), "", None))
+}
+
+/// Accepts for whoever is signed in, if they say so; everybody else goes on to prove who they are.
+pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
+    believe(&cx, &visit, &form)?;
+    // Counted before the look-up: a guess at a token costs a try whether it hits or not.
+    limits::count_network(&cx, &visit).await?.map_err(ApiError::from)?;
+    let waiting = if form.text("request").is_empty() {
+        begin(&cx, &visit, form.text("invitation_token")).await?
+    } else {
+        Waiting::of_form(&cx, &visit, &form).await?
+    };
+    let invitation = carried(&waiting)?;
+    let Present { invited, signed_in, .. } = look(&cx, &visit, &waiting.request.environment, &invitation).await?;
+    if form.text("account") == "current"
+        && by_session(&waiting)
+        && let Some((session, user)) = signed_in.filter(|(_, user)| invitation.may_accept(&user.email))
+    {
+        let asserted = Attempt {
+            authenticated_at: session.authenticated_at,
+            record_success: false,
+            ..waiting.attempt(&cx, &visit, user, session.method)
+        };
+        return waiting.go_on(&cx, &visit, asserted).await;
+    }
+    keep_email(&cx, &waiting, &invitation.email).await?;
+    let page = if invited || !waiting.client.environment.settings.password { "/sign-in" } else { "/sign-up" };
+    Ok(go(&format!("{page}?request={}", waiting.id()), [visit.browser.cookie(&cx)]))
+}
+
+/// The end for those who came by the mail's link. Says nothing about anybody, so anybody may open it.
+pub async fn show_accepted(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
+    let client_id = visit.query.one("client_id").ok().flatten().unwrap_or_default().to_owned();
+    let client = cx.db().read(move |tx| environments::find_client(tx, &client_id)).await?;
+    let settings = client.map(|client| client.environment.settings);
+    let continue_href = settings.and_then(|settings| settings.sign_in_endpoint.or(settings.homepage_url));
+    Ok(visit.page(&cx, StatusCode::OK, &InviteAccepted { continue_href }, "", None))
+}
+
+/// The invitation as it is now, and who looks at it.
+struct Present {
+    surroundings: Surroundings,
+    /// Whether the invited address has a user.
+    invited: bool,
+    signed_in: Option<(BrowserSession, User)>,
+}
+
+impl Present {
+    fn view(self, invitation: &Invitation, by_session: bool, token: &str) -> Invite {
+        let signed_in = self.signed_in.filter(|(_, user)| by_session && invitation.may_accept(&user.email));
+        Invite {
+            organization: self.surroundings.organization.map(|organization| organization.name),
+            inviter: self.surroundings.inviter.as_ref().map(invitations::inviter_name),
+            email: invitation.email.as_str().to_owned(),
+            signed_in_as: signed_in.map(|(_, user)| user.email.as_str().to_owned()),
+            invitation_token: token.to_owned(),
+        }
+    }
+}
+
+async fn look(cx: &Cx, visit: &Visit, environment: &EnvironmentId, invitation: &Invitation) -> Result<Present, DbError> {
+    let token = browser_sessions::token_hash(cx, visit.headers(), environment);
+    let (environment, invitation, now) = (environment.clone(), invitation.clone(), cx.now());
+    cx.db()
+        .read(move |tx| {
+            let surroundings = invitations::find_surroundings(tx, &environment, &invitation)?;
+            let signed_in = match browser_sessions::find(tx, &environment, token.as_deref(), now)? {
+                Some(session) => users::find(tx, &environment, &session.user_id)?.map(|user| (session, user)),
+                None => None,
+            };
+            Ok(Present { invited: surroundings.invited.is_some(), surroundings, signed_in })
+        })
+        .await
+}
+
+/// The link's invitation in whatever state. The person knows no environment: the token finds it.
+async fn find(cx: &Cx, token: &str) -> Result<Option<(Environment, Invitation)>, DbError> {
+    let (hash, token) = (hash_secret(token), token.to_owned());
+    cx.db()
+        .read(move |tx| {
+            let Some(id) = invitations::find_environment(tx, &hash)? else { return Ok(None) };
+            let (environment, invitation) = (environments::find(tx, &id)?, invitations::find_by_token(tx, &id, &token)?);
+            Ok(environment.zip(invitation))
+        })
+        .await
+}
+
+/// No app began this sign-in: a request of our own, which ends at a page of ours.
+async fn begin(cx: &Cx, visit: &Visit, token: &str) -> Result<Waiting, Refused> {
+    let now = cx.now();
+    let found = find(cx, token).await?.filter(|(_, invitation)| invitation.is_pending(now));
+    let Some((environment, invitation)) = found else { return Err(not_valid()) };
+    let id = environment.id.clone();
+    let client = cx
+        .db()
+        .read(move |tx| match environments::list_clients(tx, &id)?.into_iter().next() {
+            Some((client, _)) => environments::find_client(tx, client.as_str()),
+            None => Ok(None),
+        })
+        .await?
+        .ok_or_else(|| Refused::page(Problem::UnknownClient))?;
+    let request = AuthorizationRequest {
+        id: RequestId::mint(now, cx.rng()),
+        environment: environment.id,
+        client_id: client.id.to_string(),
+        target: Target::Page { path: format!("/invite/accepted?client_id={}", client.id) },
+        code_challenge: None,
+        sign_up: false,
+        organization_id: None,
+        invitation: Some(CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: true }),
+        browser_hash: visit.browser.hash(),
+        email: Some(invitation.email.as_str().to_owned()),
+        magic_auth_id: None,
+        pending_sealed: None,
+        completed: false,
+        expires_at: now.plus(LIFETIME),
+    };
+    let row = request.clone();
+    cx.db().write(move |tx| authorize::insert(tx, &row, now)).await?;
+    Ok(Waiting::new(request, client, Some(invitation)))
+}
+
+fn carried(waiting: &Waiting) -> Result<Invitation, Refused> {
+    waiting.invitation.clone().ok_or_else(not_valid)
+}
+
+fn by_session(waiting: &Waiting) -> bool {
+    waiting.request.invitation.as_ref().is_some_and(|carried| carried.by_session)
+}
+
+fn not_valid() -> Refused {
+    Refused::page(Problem::InvitationNotValid)
+}
