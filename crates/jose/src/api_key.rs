@@ -1,5 +1,8 @@
-//! API keys: `sk_live_` or `sk_test_`, 40 random base62 characters (238 bits) and 6 of checksum. The prefix lets secret
-//! scanners find a leaked key; the checksum lets them, and us, tell a key from noise without asking the database.
+//! API keys: a prefix, 40 random base62 characters (238 bits) and 6 of checksum. The prefix lets secret scanners find a leaked
+//! key; the checksum lets them, and us, tell a key from noise without asking the database.
+//!
+//! Two kinds that are never taken for each other: an environment's own keys (`sk_live_`, `sk_test_`), which manage it, and the
+//! keys of its customers (`sk_api_`), which open only what the customer's API guards.
 
 use gatewright_base::{Rng, Secret};
 use zeroize::Zeroizing;
@@ -8,15 +11,25 @@ use crate::sha256;
 
 const DEV: &str = "sk_test_";
 const LIVE: &str = "sk_live_";
+const OF_CUSTOMER: &str = "sk_api_";
 const RANDOM_LEN: usize = 40;
 const CHECKSUM_LEN: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A fresh key; `dev` keys start with `sk_test_` and are refused in production.
+/// A fresh key of an environment; `dev` keys start with `sk_test_` and are refused in production.
 pub fn mint(dev: bool, rng: &dyn Rng) -> Secret<String> {
+    mint_with(if dev { DEV } else { LIVE }, rng)
+}
+
+/// A fresh key of a customer: an organization, or a user in one.
+pub fn mint_of_customer(rng: &dyn Rng) -> Secret<String> {
+    mint_with(OF_CUSTOMER, rng)
+}
+
+fn mint_with(prefix: &str, rng: &dyn Rng) -> Secret<String> {
     // The full capacity from the start: a text that grew would leave unwiped copies behind.
-    let mut key = String::with_capacity(DEV.len() + RANDOM_LEN + CHECKSUM_LEN);
-    key.push_str(if dev { DEV } else { LIVE });
+    let mut key = String::with_capacity(prefix.len() + RANDOM_LEN + CHECKSUM_LEN);
+    key.push_str(prefix);
     key.extend((0..RANDOM_LEN).map(|_| char::from(BASE62[rng.below(62) as usize])));
     let checksum = checksum(&key);
     key.extend(checksum.iter().map(|b| char::from(*b)));
@@ -25,7 +38,16 @@ pub fn mint(dev: bool, rng: &dyn Rng) -> Secret<String> {
 
 /// Whether `text` has the form of [`mint`] and its checksum fits. Says nothing about whether the key exists.
 pub fn is_well_formed(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(DEV).or_else(|| text.strip_prefix(LIVE)) else { return false };
+    [DEV, LIVE].iter().any(|prefix| has_form(prefix, text))
+}
+
+/// As [`is_well_formed`], for [`mint_of_customer`]. No text is both.
+pub fn is_of_customer(text: &str) -> bool {
+    has_form(OF_CUSTOMER, text)
+}
+
+fn has_form(prefix: &str, text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(prefix) else { return false };
     if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return false;
     }
@@ -40,10 +62,10 @@ pub fn is_dev(text: &str) -> bool {
 
 /// What lists show: `sk_live_...3456`. Of a text that is no key nothing is shown but `sk_...`.
 pub fn obfuscate(text: &str) -> String {
-    if !is_well_formed(text) {
-        return "sk_...".to_owned();
+    match [DEV, LIVE, OF_CUSTOMER].into_iter().find(|prefix| has_form(prefix, text)) {
+        Some(prefix) => format!("{prefix}...{}", &text[text.len() - 4..]),
+        None => "sk_...".to_owned(),
     }
-    format!("{}...{}", &text[..DEV.len()], &text[text.len() - 4..])
 }
 
 fn checksum(body: &str) -> [u8; CHECKSUM_LEN] {
@@ -91,9 +113,31 @@ mod tests {
     }
 
     #[test]
+    fn row_50_a_customers_key_and_an_environments_are_never_taken_for_each_other() {
+        let rng = SeededRng::new(8);
+        let customers = mint_of_customer(&rng);
+        assert!(is_of_customer(customers.reveal()) && !is_well_formed(customers.reveal()) && !is_dev(customers.reveal()));
+        for dev in [true, false] {
+            let environments = mint(dev, &rng);
+            assert!(is_well_formed(environments.reveal()) && !is_of_customer(environments.reveal()));
+        }
+        for prefix in [DEV, LIVE] {
+            let changed = customers.reveal().replace(OF_CUSTOMER, prefix);
+            assert!(!is_well_formed(&changed) && !is_of_customer(&changed), "{changed}: the prefix is under the checksum");
+        }
+        for text in
+            ["", "sk_api_", "sk_", &customers.reveal()[..52], &format!("{}0", customers.reveal()), &format!(" {}", customers.reveal())]
+        {
+            assert!(!is_of_customer(text), "{text}");
+        }
+    }
+
+    #[test]
     fn obfuscation_shows_prefix_and_last_four_only() {
         let key = mint(false, &SeededRng::new(7));
         assert_eq!(obfuscate(key.reveal()), format!("sk_live_...{}", &key.reveal()[50..]));
+        let customers = mint_of_customer(&SeededRng::new(7));
+        assert_eq!(obfuscate(customers.reveal()), format!("sk_api_...{}", &customers.reveal()[49..]));
         for text in ["", "é", "sk_live_a-secret-of-someone-else", "password"] {
             assert_eq!(obfuscate(text), "sk_...", "{text}");
         }
