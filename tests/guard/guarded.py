@@ -21,7 +21,7 @@ from guard.stand_in import StandIn
 from running_server import LOGS, Server, find_free_port, wait_until_answering
 
 HERE = Path(__file__).parent
-SECRETS = re.compile(r"eyJ[\w-]{8,}|gAAAA[\w-]{8,}|Fe26\.2\*|sk_test_\w{8,}|_login_\w+=|Bearer [\w.-]{20,}")
+SECRETS = re.compile(r"eyJ[\w-]{8,}|gAAAA[\w-]{8,}|Fe26\.2\*|sk_(?:test|api)_\w{8,}|_login_\w+=|Bearer [\w.-]{20,}")
 
 
 @dataclass

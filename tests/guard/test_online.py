@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -61,20 +63,89 @@ def test_row_66_a_websocket_is_closed_when_its_session_ends(real: Guarded, serve
         assert socket.close_code == 4401
 
 
-@pytest.mark.once
-class TestApiKeys:
-    KEY = "sk_test_" + "k" * 46
+def ask_every_way(app: Guarded, key: str, path: str = "/key") -> list[Answer]:
+    socket = ask_socket(app, authorization=f"Bearer {key}")
+    assert socket.status != 200, "a key on a WebSocket for people"
+    return [ask_with_token(app, key, path), ask(app, path, x_api_key=key)]
 
-    def ask_every_way(self, app: Guarded, key: str, path: str = "/key") -> list[Answer]:
-        socket = ask_socket(app, authorization=f"Bearer {key}")
-        assert socket.status != 200, "a key on a WebSocket for people"
-        return [ask_with_token(app, key, path), ask(app, path, x_api_key=key)]
+
+def made(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    answer = api.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def wait_until_refused(app: Guarded, key: str, seconds: float = 15) -> None:
+    """What the guard was told it believes for ten seconds."""
+    began = time.monotonic()
+    while (answer := ask(app, "/key", x_api_key=key)).status == 200:
+        assert time.monotonic() - began < seconds, "a key that is none any more is still believed"
+        time.sleep(0.2)
+    assert answer.status == 401 and 'error="invalid_token"' in (answer.challenge or ""), answer
+
+
+class TestApiKeysOfTheServer:
+    """The guard's reader and the server's answer are two ends of one contract."""
+
+    def test_an_organizations_key_says_who_calls_and_what_it_may(self, real: Guarded, api: httpx.Client) -> None:
+        organization = made(api, "/organizations", name="Acme")["id"]
+        slug = f"items:{secrets.token_hex(4)}"
+        made(api, "/authorization/permissions", slug=slug, name="Read items")
+        key = made(
+            api, f"/organizations/{organization}/api_keys", name="CI", permissions=[slug], expires_at="2099-01-01T00:00:00.000Z"
+        )
+        for answer in ask_every_way(real, key["value"]):
+            who = answer.who
+            assert (who["kind"], who["via"], who["id"], who["organization_id"]) == ("api_key", "api_key", key["id"], organization)
+            assert who["permissions"] == [slug]
+        for path in ("/me", "/machine", "/admin"):
+            assert ask_with_token(real, key["value"], path).status == 403, path
+
+    def test_a_users_key_acts_in_its_organization_as_long_as_the_user_does(self, real: Guarded, server: Server, api: httpx.Client) -> None:
+        organization = made(api, "/organizations", name="Acme")["id"]
+        user = create_account(server).id
+        membership = made(api, "/user_management/organization_memberships", user_id=user, organization_id=organization)["id"]
+        key = made(api, f"/user_management/users/{user}/api_keys", name="laptop", organization_id=organization)
+        who = ask(real, "/key", x_api_key=key["value"]).who
+        assert (who["kind"], who["id"], who["organization_id"]) == ("api_key", key["id"], organization)
+        assert [one["id"] for one in api.get(f"/user_management/users/{user}/api_keys").json()["data"]] == [key["id"]]
+        assert api.put(f"/user_management/organization_memberships/{membership}/deactivate").status_code == 200
+        wait_until_refused(real, key["value"])
+
+    def test_a_deleted_and_an_expired_key_are_refused_and_the_one_in_their_place_works(self, real: Guarded, api: httpx.Client) -> None:
+        organization = made(api, "/organizations", name="Acme")["id"]
+        deleted, expired, live = (made(api, f"/organizations/{organization}/api_keys", name=f"CI {n}") for n in range(3))
+        for key in (deleted, expired, live):
+            assert ask(real, "/key", x_api_key=key["value"]).status == 200
+        assert api.delete(f"/api_keys/{deleted['id']}").status_code == 204
+        assert api.post(f"/api_keys/{expired['id']}/expire").status_code == 200
+        wait_until_refused(real, deleted["value"])
+        wait_until_refused(real, expired["value"])
+        assert ask(real, "/key", x_api_key=live["value"]).status == 200
+        listed = api.get(f"/organizations/{organization}/api_keys").json()["data"]
+        assert [key["id"] for key in listed] == [live["id"], expired["id"]] and listed[0]["last_used_at"]
+
+    def test_row_50_an_environments_own_key_and_anothers_api_key_open_nothing(self, real: Guarded, server: Server) -> None:
+        staging = next(e for e in server.facts["environments"] if e["api_key"] != server.api_key)
+        with open_api(server, staging["api_key"]) as api:
+            organization = made(api, "/organizations", name="Acme")["id"]
+            theirs = made(api, f"/organizations/{organization}/api_keys", name="CI")["value"]
+        for key in (theirs, server.api_key, staging["api_key"], "sk_api_" + "u" * 46):
+            for answer in ask_every_way(real, key):
+                assert answer.status == 401 and 'error="invalid_token"' in (answer.challenge or ""), answer
+
+
+@pytest.mark.once
+class TestAskingAboutApiKeys:
+    """How often it is asked, and what becomes of answers that make no sense."""
+
+    KEY = "sk_test_" + "k" * 46
 
     def test_a_key_is_asked_about_once_and_known_for_some_seconds(self, app: Guarded, issuer: StandIn) -> None:
         owner = {"type": "organization", "id": "org_01KEYS000000000000000000"}
         issuer.api_keys[self.KEY] = {"object": "api_key", "id": "api_key_01", "name": "CI", "owner": owner, "permissions": ["items:read"]}
         before = len(issuer.list_requests("/api_keys/validations"))
-        for answer in self.ask_every_way(app, self.KEY):
+        for answer in ask_every_way(app, self.KEY):
             who = answer.who
             assert (who["kind"], who["via"], who["id"], who["organization_id"]) == ("api_key", "api_key", "api_key_01", owner["id"])
             assert who["permissions"] == ["items:read"]
@@ -86,7 +157,7 @@ class TestApiKeys:
         unknown = "sk_test_" + "u" * 46
         before = len(issuer.list_requests("/api_keys/validations"))
         for _ in range(3):
-            for answer in self.ask_every_way(app, unknown):
+            for answer in ask_every_way(app, unknown):
                 assert answer.status == 401 and 'error="invalid_token"' in (answer.challenge or "")
         assert len(issuer.list_requests("/api_keys/validations")) - before == 1
 

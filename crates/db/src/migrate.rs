@@ -2,7 +2,19 @@ use crate::job::Mode;
 use crate::{Db, DbError, Tx, params};
 
 /// Every migration ever released, oldest first: name and text. The digits that start the name are its version.
-pub(crate) const MIGRATIONS: &[Migration] = &[("0001_init", include_str!("../../../migrations/0001_init.sql"))];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    ("0001_init", include_str!("../../../migrations/0001_init.sql")),
+    ("0002_organizations", include_str!("../../../migrations/0002_organizations.sql")),
+    ("0003_roles", include_str!("../../../migrations/0003_roles.sql")),
+    ("0004_organization_memberships", include_str!("../../../migrations/0004_organization_memberships.sql")),
+    ("0005_invitations", include_str!("../../../migrations/0005_invitations.sql")),
+    ("0006_resources", include_str!("../../../migrations/0006_resources.sql")),
+    ("0007_groups", include_str!("../../../migrations/0007_groups.sql")),
+    ("0008_feature_flags", include_str!("../../../migrations/0008_feature_flags.sql")),
+    ("0009_api_keys", include_str!("../../../migrations/0009_api_keys.sql")),
+    ("0010_sign_in_organizations", include_str!("../../../migrations/0010_sign_in_organizations.sql")),
+    ("0011_group_role_assignments", include_str!("../../../migrations/0011_group_role_assignments.sql")),
+];
 
 pub(crate) type Migration = (&'static str, &'static str);
 

@@ -39,6 +39,8 @@ pub enum Command {
     /// Environments: their settings, API keys and redirects
     #[command(subcommand)]
     Environments(EnvironmentsCommand),
+    /// List every identity that is no person: keys, API keys and clients, with owner, age and last use; idle ones are marked
+    Identities(IdentitiesArgs),
     /// The key that seals what the database must not show
     #[command(subcommand)]
     MasterKey(MasterKeyCommand),
@@ -140,6 +142,27 @@ pub enum KeysCommand {
     List(EnvironmentArgs),
     /// Let the waiting key sign and publish a new waiting one
     Rotate(EnvironmentArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct IdentitiesArgs {
+    /// Name or id of one environment [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// An identity is idle after so many days without use
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub idle_days: u32,
+    /// A secret is old after so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub old_days: u32,
+    /// Only those with a mark: idle, old or ownerless
+    #[arg(long)]
+    pub marked: bool,
+    /// Print a JSON array instead of the table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 #[derive(Debug, Subcommand)]

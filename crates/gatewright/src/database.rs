@@ -6,6 +6,7 @@ use std::time::Duration;
 use gatewright_base::SystemClock;
 use gatewright_db::{Db, DbConfig};
 use gatewright_jose::{MasterKey, SystemRng};
+use gatewright_server::platform::dns::SystemDns;
 use gatewright_server::{App, Config, Cx, Parts, build, operator};
 
 use crate::cli::Target;
@@ -34,7 +35,10 @@ pub fn check_migrated(db: &Db) -> Result<(), Failure> {
 
 /// The server over `db`, with the real clock and chance.
 pub fn assemble(config: Config, db: Db, master_key: MasterKey) -> Result<App, Failure> {
-    Ok(build(config, Parts { db, clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), master_key })?)
+    Ok(build(
+        config,
+        Parts { db, clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), master_key, dns: Arc::new(SystemDns::default()) },
+    )?)
 }
 
 /// The configuration and master key that a command works with.

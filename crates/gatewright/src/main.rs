@@ -7,6 +7,7 @@ mod dev;
 mod doctor;
 mod environments;
 mod failure;
+mod identities;
 mod keys;
 mod logs;
 mod migrate;
@@ -43,6 +44,7 @@ fn run(cli: cli::Cli, started: Instant) -> Result<ExitCode, Failure> {
         Command::Routes(cli::RoutesCommand::Audit { arguments }) => routes::audit(&arguments),
         Command::Keys(command) => keys::run(command, log),
         Command::Environments(command) => environments::run(command, log),
+        Command::Identities(args) => identities::run(&args, log),
         Command::MasterKey(cli::MasterKeyCommand::New) => keys::new_master_key(),
     }
 }

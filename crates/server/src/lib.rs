@@ -16,7 +16,7 @@ use gatewright_base::{Clock, Rng};
 use gatewright_db::Db;
 use gatewright_jose::MasterKey;
 
-pub use features::{dev, operator};
+pub use features::{dev, identities, operator};
 pub use platform::config::{self, Config};
 pub use platform::cx::Cx;
 pub use serve::{Listeners, ServeError, serve};
@@ -27,6 +27,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     pub master_key: MasterKey,
+    /// Where the proofs of domains are looked up.
+    pub dns: Arc<dyn platform::dns::TxtLookup>,
 }
 
 /// A server ready to be served: its routes, its own API document and the context its jobs run with.

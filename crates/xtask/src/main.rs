@@ -47,7 +47,7 @@ enum Task {
     },
     /// Print each performance budget beside its reference, measured in the same run
     Bench {
-        /// start, memory, refresh, issue, commits, password, session, jwks; guard (guard-peers leaves our own package out); all when
+        /// start, memory, refresh, issue, commits, password, session, jwks, check; guard (guard-peers leaves our own package out); all when
         /// none is named
         names: Vec<String>,
         /// Seconds each round measures

@@ -14,7 +14,7 @@ use std::time::Instant;
 use gatewright_base::Rng;
 use gatewright_db::{Db, DbConfig};
 use gatewright_jose::{SystemRng, b64};
-use gatewright_server::operator::{self, Environment, Settings};
+use gatewright_server::operator::{self, Environment, OrganizationFact, Settings};
 use gatewright_server::{Config, Cx, Listeners, dev};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -103,7 +103,9 @@ async fn serve(args: &DevArgs, config: Config, folder: &Folder, schema: &Schema,
     let listeners = Listeners { main, also, metrics };
     let server = tokio::spawn(gatewright_server::serve(app, listeners, async { drop(stopped.await) }));
 
-    announce(args, &kept, &variables, folder, started)?;
+    let development = operator::load_environment(&cx, ENVIRONMENTS[0]).await?.id;
+    let organizations = operator::list_organizations(&cx, &development).await?;
+    announce(args, &kept, organizations, &variables, folder, started)?;
     tokio::spawn(publish_next_keys(cx));
     let ended = watch(args, &variables, &mut signals).await;
     drop(stop);
@@ -251,7 +253,14 @@ fn front_page(kept: &Kept, folder: &Folder) -> dev::Facts {
     }
 }
 
-fn announce(args: &DevArgs, kept: &Kept, variables: &[(&'static str, String)], folder: &Folder, started: Instant) -> Result<(), Failure> {
+fn announce(
+    args: &DevArgs,
+    kept: &Kept,
+    organizations: Vec<OrganizationFact>,
+    variables: &[(&'static str, String)],
+    folder: &Folder,
+    started: Instant,
+) -> Result<(), Failure> {
     let environment = &kept.environments[0];
     let facts = Facts {
         url: &kept.url,
@@ -260,7 +269,7 @@ fn announce(args: &DevArgs, kept: &Kept, variables: &[(&'static str, String)], f
         cookie_password: &kept.cookie_password,
         inbox_url: format!("{}/dev/inbox", kept.url),
         users: &kept.users,
-        organizations: [],
+        organizations,
         environments: &kept.environments,
         ready_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         pid: std::process::id(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatewright_server::operator::{self, EnvironmentId, NewPerson, RedirectKind};
+use gatewright_server::operator::{self, EnvironmentId, NewFeatureFlag, NewMember, NewPerson, NewResourceType, RedirectKind};
 use gatewright_server::{Cx, operator::OperatorError};
 use serde::Deserialize;
 
@@ -12,11 +12,14 @@ use crate::failure::Failure;
 /// Public by intent: the server answers this machine only.
 const DEMO_PASSWORD: &str = "paper-lantern-42";
 
-/// `--seed FILE`: `[[users]]` and lists of redirects, all for the environment `development`.
+/// `--seed FILE`: `[[users]]`, `[[organizations]]`, `[[feature_flags]]`, `[[resource_types]]` and lists of redirects, all for the environment `development`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Seed {
     pub users: Vec<SeedUser>,
+    pub organizations: Vec<SeedOrganization>,
+    pub feature_flags: Vec<SeedFlag>,
+    pub resource_types: Vec<SeedResourceType>,
     pub redirect_uris: Vec<String>,
     pub sign_out_redirects: Vec<String>,
 }
@@ -33,6 +36,60 @@ pub struct SeedUser {
     pub email_verified: bool,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedOrganization {
+    pub name: String,
+    /// By this it is found again; made of the name if it is left out.
+    pub external_id: Option<String>,
+    #[serde(default)]
+    pub members: Vec<SeedMember>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedMember {
+    pub email: String,
+    #[serde(default = "member")]
+    pub role: String,
+}
+
+fn member() -> String {
+    "member".to_owned()
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedFlag {
+    pub slug: String,
+    /// The slug if it is left out.
+    pub name: Option<String>,
+    pub description: Option<String>,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Whether it is on for those who are no target.
+    #[serde(default)]
+    pub default_value: bool,
+    /// Targets: e-mail addresses.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Targets: external ids.
+    #[serde(default)]
+    pub organizations: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedResourceType {
+    pub slug: String,
+    /// The slug if it is left out.
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// Below which types its resources may stand: those named before it, itself, or the organization if none is given.
+    #[serde(default)]
+    pub parents: Vec<String>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -43,7 +100,7 @@ impl Seed {
         let fail = |problem: String| Failure::usage(format!("--seed: {}: {problem}", path.display()));
         let text = std::fs::read_to_string(path)
             .map_err(|error| fail(format!("{}; give the path of a TOML or JSON file", crate::serve::plain(&error))))?;
-        let remedy = "write [[users]] with email, password, first_name, last_name and email_verified, redirect_uris = [..], sign_out_redirects = [..]";
+        let remedy = "write [[users]] with email, password, first_name, last_name and email_verified, [[organizations]] with name, external_id and members of email and role, [[feature_flags]] with slug, name, description, enabled, default_value, users and organizations, [[resource_types]] with slug, name, description and parents, redirect_uris = [..], sign_out_redirects = [..]";
         if path.extension().is_some_and(|extension| extension == "json") {
             return serde_json::from_str(&text).map_err(|error| fail(format!("{error}; {remedy}")));
         }
@@ -53,7 +110,7 @@ impl Seed {
         })
     }
 
-    /// Alice and Bob, for a first start without a file.
+    /// Alice and Bob in one organization, for a first start without a file.
     pub fn demo() -> Self {
         let person = |email: &str, first: &str, last: &str| SeedUser {
             email: email.to_owned(),
@@ -63,7 +120,10 @@ impl Seed {
             email_verified: true,
         };
         let users = vec![person("alice@example.test", "Alice", "Archer"), person("bob@example.test", "Bob", "Baker")];
-        Self { users, ..Self::default() }
+        let member = |email: &str, role: &str| SeedMember { email: email.to_owned(), role: role.to_owned() };
+        let members = vec![member("alice@example.test", "admin"), member("bob@example.test", "member")];
+        let organizations = vec![SeedOrganization { name: "Demo Company".to_owned(), external_id: None, members }];
+        Self { users, organizations, ..Self::default() }
     }
 
     /// Adds what is not there yet; what is there stays as it is.
@@ -76,6 +136,17 @@ impl Seed {
         // Hashes are made side by side.
         for planted in planting.join_all().await {
             planted?;
+        }
+        for organization in &self.organizations {
+            let SeedOrganization { name, members, .. } = organization;
+            let members = members.iter().map(|SeedMember { email, role }| NewMember { email: email.clone(), role: role.clone() }).collect();
+            operator::plant_organization(cx, environment, name, &organization.external_id(), members).await?;
+        }
+        for flag in &self.feature_flags {
+            operator::plant_feature_flag(cx, environment, &flag.new_flag()).await?;
+        }
+        for kind in &self.resource_types {
+            operator::plant_resource_type(cx, environment, &kind.new_type()).await?;
         }
         for (kind, uris) in [(RedirectKind::SignIn, &self.redirect_uris), (RedirectKind::SignOut, &self.sign_out_redirects)] {
             let known = operator::list_redirects(cx, kind, environment).await?;
@@ -96,6 +167,28 @@ async fn plant_user(cx: &Cx, environment: &EnvironmentId, user: SeedUser) -> Res
         email_verified: user.email_verified,
     };
     operator::create_user(cx, environment, &person).await.map(drop)
+}
+
+impl SeedOrganization {
+    fn external_id(&self) -> String {
+        let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        self.external_id.clone().unwrap_or_else(|| self.name.chars().map(dashed).take(128).collect())
+    }
+}
+
+impl SeedFlag {
+    fn new_flag(&self) -> NewFeatureFlag {
+        let Self { slug, name, description, enabled, default_value, users, organizations } = self.clone();
+        let name = name.unwrap_or_else(|| slug.clone());
+        NewFeatureFlag { slug, name, description, enabled, default_value, users, organizations }
+    }
+}
+
+impl SeedResourceType {
+    fn new_type(&self) -> NewResourceType {
+        let Self { slug, name, description, parents } = self.clone();
+        NewResourceType { name: name.unwrap_or_else(|| slug.clone()), slug, description, parent_slugs: parents }
+    }
 }
 
 impl SeedUser {
@@ -131,6 +224,16 @@ mod tests {
             (toml.users[0].email.as_str(), toml.users[0].email_verified, toml.redirect_uris.len()),
             ("carol@example.test", false, 1)
         );
+        let text =
+            "[[users]]\nemail = \"a@example.test\"\n[[organizations]]\nname = \"Acme Corp\"\nmembers = [{ email = \"a@example.test\" }]";
+        let organization = load("seed.toml", text).unwrap().organizations.remove(0);
+        assert_eq!((organization.external_id().as_str(), organization.members[0].role.as_str()), ("acme-corp", "member"));
+        let text = "[[feature_flags]]\nslug = \"beta\"\nusers = [\"a@example.test\"]";
+        let flag = load("seed.toml", text).unwrap().feature_flags.remove(0).new_flag();
+        assert_eq!((flag.slug.as_str(), flag.name.as_str(), flag.enabled, flag.default_value), ("beta", "beta", true, false));
+        let text = "[[resource_types]]\nslug = \"folder\"\nparents = [\"organization\", \"folder\"]";
+        let kind = load("seed.toml", text).unwrap().resource_types.remove(0).new_type();
+        assert_eq!((kind.name.as_str(), kind.parent_slugs.len(), kind.check()), ("folder", 2, Ok(())));
         let json = load("seed.json", r#"{"users":[{"email":"carol@example.test","password":"a long enough one"}]}"#).unwrap();
         assert_eq!(json.users[0].kept().password, "a long enough one");
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use gatewright_server::operator::OrganizationFact;
 use serde::Serialize;
 
 use super::folder::{KeptEnvironment, KeptUser};
@@ -16,7 +17,7 @@ pub struct Facts<'a> {
     pub cookie_password: &'a str,
     pub inbox_url: String,
     pub users: &'a [KeptUser],
-    pub organizations: [(); 0],
+    pub organizations: Vec<OrganizationFact>,
     pub environments: &'a [KeptEnvironment],
     pub ready_ms: u64,
     pub pid: u32,
@@ -93,7 +94,7 @@ mod tests {
             cookie_password: "cookie",
             inbox_url: "http://localhost:4700/dev/inbox".into(),
             users: &users,
-            organizations: [],
+            organizations: Vec::new(),
             environments: &[],
             ready_ms: 7,
             pid: 1,

@@ -2,5 +2,6 @@
 
 mod configuration;
 mod development;
+mod identities;
 mod production;
 mod running;

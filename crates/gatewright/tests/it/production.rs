@@ -31,7 +31,7 @@ impl Site {
 
     fn new() -> Self {
         let site = Self::bare();
-        assert_eq!(run(&mut site.command(&["migrate"])).good(), "applied 0001_init\n");
+        assert!(run(&mut site.command(&["migrate"])).good().starts_with("applied 0001_init"));
         let created = run(&mut site.command(&["environments", "create", "production"])).good();
         let value = |label: &str| created.lines().find_map(|line| line.strip_prefix(label)).map(|rest| rest.trim().to_owned()).unwrap();
         Self { api_key: value("api_key"), client_id: value("client_id"), ..site }
@@ -56,7 +56,8 @@ impl Site {
 fn the_way_to_production_is_told_step_by_step() {
     let site = Site::bare();
     assert!(run(&mut site.command(&["serve"])).err.contains("run gatewright migrate"));
-    assert_eq!(run(&mut site.command(&["migrate"])).good(), "applied 0001_init\n");
+    let applied = run(&mut site.command(&["migrate"])).good();
+    assert!(applied.starts_with("applied 0001_init, ") && applied.lines().count() == 1, "{applied}");
     assert_eq!(run(&mut site.command(&["migrate"])).good(), "the database is at this version already\n");
     assert!(run(&mut site.command(&["serve"])).refusal(1).contains("gatewright environments create"));
     let created = run(&mut site.command(&["environments", "create", "production"])).good();

@@ -15,7 +15,7 @@ use crate::platform::cx::Cx;
 use crate::platform::jobs::Job;
 use crate::web::pages::{Pages, RenderError};
 
-pub use surfaces::{dev, operator};
+pub use surfaces::{dev, identities, operator};
 
 /// What a feature brings: operations of the API, pages, recurring work.
 #[derive(Default)]
@@ -47,8 +47,14 @@ impl Feature {
 fn features(dev: bool) -> Vec<Feature> {
     let mut features = vec![
         records::cors_origins::feature(),
+        records::feature_flags::feature(),
+        records::groups::feature(),
         records::jwt_templates::feature(),
+        records::organization_domains::feature(),
         records::redirect_uris::feature(),
+        records::resources::feature(),
+        records::role_assignments::feature(),
+        credentials::api_keys::feature(),
         credentials::authorization_codes::feature(),
         credentials::browser_sessions::feature(),
         credentials::email_changes::feature(),
@@ -61,10 +67,17 @@ fn features(dev: bool) -> Vec<Feature> {
         credentials::signing_keys::feature(),
         flows::authenticate::feature(),
         flows::authorize::feature(),
+        flows::checks::feature(),
         flows::device::feature(),
+        flows::invitations::feature(),
+        flows::organization_memberships::feature(),
+        flows::permissions::feature(),
+        flows::roles::feature(),
+        flows::organizations::feature(),
         flows::users::feature(),
         surfaces::health::feature(),
         surfaces::hosted_pages::feature(),
+        surfaces::identities::feature(),
         platform_work(),
     ];
     if dev {

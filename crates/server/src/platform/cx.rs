@@ -7,7 +7,9 @@ use gatewright_jose::{MasterKey, SigningKey};
 
 use super::actor::Actor;
 use super::config::{Config, ConfigError};
+use super::dns::TxtLookup;
 use super::events::Scribe;
+use super::last_uses::LastUses;
 use super::low_priority::LowPriorityThreads;
 use super::metrics::Metrics;
 use crate::Parts;
@@ -45,7 +47,9 @@ struct Inner {
     rng: Arc<dyn Rng>,
     sequence: Arc<UlidSequence>,
     master_key: MasterKey,
+    dns: Arc<dyn TxtLookup>,
     metrics: Metrics,
+    last_uses: LastUses,
     hashing: Arc<tokio::sync::Semaphore>,
     low_priority_threads: LowPriorityThreads,
     hashing_places: Arc<tokio::sync::Semaphore>,
@@ -77,7 +81,9 @@ impl Cx {
             rng: parts.rng,
             sequence: Arc::default(),
             master_key: parts.master_key,
+            dns: parts.dns,
             metrics: Metrics::default(),
+            last_uses: LastUses::default(),
             hashing,
             low_priority_threads,
             hashing_places,
@@ -109,8 +115,16 @@ impl Cx {
         &self.0.master_key
     }
 
+    pub fn dns(&self) -> &dyn TxtLookup {
+        &*self.0.dns
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(super) fn last_uses(&self) -> &LastUses {
+        &self.0.last_uses
     }
 
     pub(crate) fn pages(&self) -> &Pages {

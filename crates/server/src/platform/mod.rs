@@ -3,9 +3,11 @@
 pub mod actor;
 pub mod config;
 pub mod cx;
+pub mod dns;
 pub mod events;
 pub mod idempotency;
 pub mod jobs;
+pub mod last_uses;
 pub mod low_priority;
 pub mod mail;
 pub mod metrics;

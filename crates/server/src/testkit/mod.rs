@@ -1,8 +1,9 @@
 //! A whole server for tests, without a socket: on a scratch database of either engine, with a clock and mails in hand.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +19,7 @@ use tower::ServiceExt;
 use crate::features::operator;
 use crate::features::records::environments::Settings;
 use crate::platform::cx::{ClientId, Cx, EnvironmentId};
+use crate::platform::dns::{DnsError, TxtAnswer, TxtLookup};
 use crate::platform::mail;
 use crate::{Config, Parts};
 
@@ -41,6 +43,8 @@ pub struct TestApp {
     router: Router,
     cx: Cx,
     pub clock: Arc<ManualClock>,
+    /// What the world publishes as TXT records.
+    pub dns: Arc<TestDns>,
     /// The environment that tests work in.
     pub tenant: Tenant,
     /// A stranger's environment on the same server.
@@ -57,6 +61,56 @@ impl std::fmt::Debug for TestApp {
 enum Scratch {
     Folder { _folder: tempfile::TempDir },
     Schema { name: String },
+}
+
+/// A DNS of the test's own: empty until told otherwise.
+#[derive(Debug, Default)]
+pub struct TestDns(Mutex<TestZones>);
+
+#[derive(Debug, Default)]
+struct TestZones {
+    records: HashMap<String, Vec<String>>,
+    down: bool,
+    asked: Vec<String>,
+}
+
+impl TestDns {
+    /// Adds a TXT record to `name`.
+    pub fn publish(&self, name: &str, text: &str) {
+        self.zones().records.entry(name.to_owned()).or_default().push(text.to_owned());
+    }
+
+    /// Takes all TXT records of `name` away.
+    pub fn withdraw(&self, name: &str) {
+        self.zones().records.remove(name);
+    }
+
+    /// From now on no question is answered, or every one again.
+    pub fn break_down(&self, down: bool) {
+        self.zones().down = down;
+    }
+
+    /// Every name asked for so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.zones().asked.clone()
+    }
+
+    fn zones(&self) -> MutexGuard<'_, TestZones> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TxtLookup for TestDns {
+    fn txt<'a>(&'a self, name: &'a str) -> TxtAnswer<'a> {
+        let mut zones = self.zones();
+        zones.asked.push(name.to_owned());
+        let answer = if zones.down {
+            Err(DnsError("the test switched it off".to_owned()))
+        } else {
+            Ok(zones.records.get(name).cloned().unwrap_or_default())
+        };
+        Box::pin(std::future::ready(answer))
+    }
 }
 
 /// What came back.
@@ -98,11 +152,13 @@ impl TestApp {
         let (db, scratch) = open(on);
         db.migrate().expect("migrations apply");
         let clock = Arc::new(ManualClock::at(START));
-        let parts = Parts { db, clock: clock.clone(), rng: Arc::new(SystemRng), master_key: MasterKey::generate(&SystemRng) };
+        let dns = Arc::new(TestDns::default());
+        let (rng, master_key) = (Arc::new(SystemRng), MasterKey::generate(&SystemRng));
+        let parts = Parts { db, clock: clock.clone(), rng, master_key, dns: dns.clone() };
         let app = crate::build(config, parts).expect("the test configuration is good");
         let tenant = tenant_of(&app.cx, "test").await;
         let other = tenant_of(&app.cx, "other").await;
-        Self { router: app.router, cx: app.cx, clock, tenant, other, scratch }
+        Self { router: app.router, cx: app.cx, clock, dns, tenant, other, scratch }
     }
 
     pub fn cx(&self) -> &Cx {

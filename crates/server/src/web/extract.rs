@@ -40,7 +40,9 @@ impl FromRequestParts<Cx> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, cx: &Cx) -> Result<Self, ApiError> {
         let key = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
-        environments::find_key_holder(cx, key).await?.map(Self::from).ok_or_else(ApiError::unauthorized)
+        let holder = environments::find_key_holder(cx, key).await?.ok_or_else(ApiError::unauthorized)?;
+        environments::note_use_of_key(cx, &holder);
+        Ok(Self::from(holder))
     }
 }
 

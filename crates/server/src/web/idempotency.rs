@@ -16,7 +16,12 @@ use crate::platform::cx::Cx;
 use crate::platform::idempotency::{self, Found};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-const PATHS: [&str; 3] = ["/user_management/users", "/user_management/redirect_uris", "/user_management/cors_origins"];
+const PATHS: &[&str] = &[
+    "/user_management/users",
+    "/user_management/organization_memberships",
+    "/user_management/redirect_uris",
+    "/user_management/cors_origins",
+];
 
 pub async fn apply(State(cx): State<Cx>, request: Request, next: Next) -> Response {
     let key = request.headers().get(HEADER).and_then(|value| value.to_str().ok()).filter(|key| is_honoured(key)).map(str::to_owned);

@@ -207,6 +207,10 @@ pub async fn draw(
             let endpoint = sign_in_endpoint(&cx).await.unwrap_or_default();
             endpoint.map(|href| Action { label: ActionLabel::StartAgain, href })
         }
+        Problem::InvitationNotValid | Problem::InvitationForAnother => {
+            let endpoint = sign_in_endpoint(&cx).await.unwrap_or_default();
+            endpoint.map(|href| Action { label: ActionLabel::BackToSignIn, href })
+        }
         _ => None,
     };
     let mut page = visit.problem(&cx, problem, start);

@@ -70,6 +70,10 @@ pub enum Problem {
     LinkExpired {
         minutes: u32,
     },
+    /// The invitation was accepted, revoked or replaced, or has expired.
+    InvitationNotValid,
+    /// Whoever signed in has another address than the invited one.
+    InvitationForAnother,
     TooManyTries {
         minutes: u32,
     },
@@ -89,6 +93,8 @@ impl Problem {
             Self::RequestExpired => ("problem.request_expired.title", "problem.request_expired.text"),
             Self::WrongBrowser => ("problem.wrong_browser.title", "problem.wrong_browser.text"),
             Self::LinkExpired { .. } => ("problem.link_expired.title", "problem.link_expired.text"),
+            Self::InvitationNotValid => ("problem.invitation_not_valid.title", "problem.invitation_not_valid.text"),
+            Self::InvitationForAnother => ("problem.invitation_for_another.title", "problem.invitation_for_another.text"),
             Self::TooManyTries { .. } => ("problem.too_many_tries.title", "problem.too_many_tries.text"),
             Self::Broken => ("problem.broken.title", "problem.broken.text"),
             Self::NotFound => ("problem.not_found.title", "problem.not_found.text"),

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Dependencies that only these crates may name.
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["db"], &["rusqlite", "libsqlite3-sys", "postgres", "tokio-postgres", "tokio-postgres-rustls", "sqlx"]),
-    (&["server"], &["utoipa-axum", "minijinja", "lettre"]),
+    (&["server"], &["utoipa-axum", "minijinja", "lettre", "hickory-resolver"]),
     (&["server", "guard"], &["axum"]),
     (&["guard"], &["ureq"]),
 ];

@@ -1,9 +1,11 @@
 //! What proves who somebody is, and what is issued once it is proved.
 
+pub mod api_keys;
 pub mod authorization_codes;
 pub mod browser_sessions;
 pub mod email_changes;
 pub mod email_verifications;
+pub mod invitations;
 pub mod letters;
 pub mod magic_auths;
 pub mod methods;

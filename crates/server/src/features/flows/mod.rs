@@ -2,5 +2,11 @@
 
 pub mod authenticate;
 pub mod authorize;
+pub mod checks;
 pub mod device;
+pub mod invitations;
+pub mod organization_memberships;
+pub mod organizations;
+pub mod permissions;
+pub mod roles;
 pub mod users;

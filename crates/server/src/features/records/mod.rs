@@ -2,6 +2,15 @@
 
 pub mod cors_origins;
 pub mod environments;
+pub mod feature_flags;
+pub mod groups;
 pub mod jwt_templates;
+pub mod organization_domains;
+pub mod organization_memberships;
+pub mod organizations;
+pub mod permissions;
 pub mod redirect_uris;
+pub mod resources;
+pub mod role_assignments;
+pub mod roles;
 pub mod users;

@@ -3,4 +3,5 @@
 pub mod dev;
 pub mod health;
 pub mod hosted_pages;
+pub mod identities;
 pub mod operator;

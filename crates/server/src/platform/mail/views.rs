@@ -35,10 +35,13 @@ pub struct Letter<'a> {
     pub heading: &'static str,
     /// One or two sentences: what to do.
     pub text: &'static str,
-    /// Argument `count` of `text`: minutes the code or link works.
+    /// Argument `count` of `text`: minutes the code or link works; the days of an invitation.
     pub minutes: Option<u32>,
     /// Argument `email` of `text`.
     pub other_email: Option<&'a str>,
+    /// Arguments of the same names.
+    pub organization: Option<&'a str>,
+    pub inviter: Option<&'a str>,
     pub code: Option<&'a str>,
     pub button: Option<Button<'a>>,
     pub facts: &'a Facts,
@@ -234,9 +237,50 @@ impl MailView for EmailChanged {
     }
 }
 
+/// A link that lets somebody in. `facts.email` is the invited address.
+pub struct Invited {
+    /// `https://.../invite?invitation_token=...`
+    pub href: String,
+    pub days: u32,
+    /// Its name; absent when the invitation is to the app.
+    pub organization: Option<String>,
+    pub inviter: Option<String>,
+    pub facts: Facts,
+}
+
+impl MailView for Invited {
+    fn letter(&self) -> Letter<'_> {
+        let (heading, text) = match (&self.organization, &self.inviter) {
+            (Some(_), Some(_)) => ("mail.invited.heading_organization", "mail.invited.text_organization_inviter"),
+            (Some(_), None) => ("mail.invited.heading_organization", "mail.invited.text_organization"),
+            (None, Some(_)) => ("mail.invited.heading", "mail.invited.text_inviter"),
+            (None, None) => ("mail.invited.heading", "mail.invited.text"),
+        };
+        Letter {
+            minutes: Some(self.days),
+            organization: self.organization.as_deref(),
+            inviter: self.inviter.as_deref(),
+            button: Some(Button { label: "mail.invited.button", href: &self.href }),
+            ..Letter::new("mail.invited.subject", heading, text, "mail.invited.notice", &self.facts)
+        }
+    }
+}
+
 impl<'a> Letter<'a> {
     fn new(subject: &'static str, heading: &'static str, text: &'static str, notice: &'static str, facts: &'a Facts) -> Self {
-        Self { subject, heading, text, minutes: None, other_email: None, code: None, button: None, facts, notice }
+        Self {
+            subject,
+            heading,
+            text,
+            minutes: None,
+            other_email: None,
+            organization: None,
+            inviter: None,
+            code: None,
+            button: None,
+            facts,
+            notice,
+        }
     }
 }
 
@@ -251,7 +295,7 @@ macro_rules! silent_debug {
 }
 
 // Codes and links are secrets until used.
-silent_debug!(SignInCode, VerifyEmail, ResetPassword, PasswordChanged, AccountExists, ConfirmNewEmail, EmailChanged);
+silent_debug!(SignInCode, VerifyEmail, ResetPassword, PasswordChanged, AccountExists, ConfirmNewEmail, EmailChanged, Invited);
 
 #[cfg(test)]
 mod tests {
@@ -263,6 +307,16 @@ mod tests {
 
     fn facts() -> Facts {
         Facts { email: "alice@acme.test".to_owned(), asked_from: Some("Chrome <on> macOS".to_owned()), at: Timestamp::from_millis(0) }
+    }
+
+    fn invited(organization: Option<&str>, inviter: Option<&str>) -> Invited {
+        Invited {
+            href: HREF.to_owned(),
+            days: 7,
+            organization: organization.map(str::to_owned),
+            inviter: inviter.map(str::to_owned),
+            facts: Facts { asked_from: None, ..facts() },
+        }
     }
 
     fn every_mail(lang: Lang) -> Vec<RenderedMail> {
@@ -277,6 +331,10 @@ mod tests {
             pages.render_mail(&PasswordChanged { reset_href: href(), facts: Facts { asked_from: None, ..facts() } }, lang, &app),
             pages.render_mail(&AccountExists { sign_in_href: href(), facts: facts() }, lang, &app),
             pages.render_mail(&EmailChanged { new_email: "new@acme.test".to_owned(), facts: facts() }, lang, &app),
+            pages.render_mail(&invited(None, None), lang, &app),
+            pages.render_mail(&invited(None, Some("Bob Baker")), lang, &app),
+            pages.render_mail(&invited(Some("Acme <on> Sea"), None), lang, &app),
+            pages.render_mail(&invited(Some("Acme <on> Sea"), Some("Bob Baker")), lang, &app),
         ]
         .into_iter()
         .collect();
@@ -308,13 +366,28 @@ mod tests {
                 }
                 match index {
                     0..=2 => assert!(mail.text.contains("482 913") && html.contains("482 913"), "{}", mail.text),
-                    3..=5 => {
+                    3..=5 | 7..=10 => {
                         assert!(mail.text.contains(&format!("\n{HREF}\n")) && html.contains(&format!("href=\"{HREF}\"")), "{}", mail.text)
                     }
                     _ => assert!(mail.text.contains("new@acme.test") && html.contains("new@acme.test"), "{}", mail.text),
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_invitation_says_who_invites_where_to_and_for_how_long() {
+        let pages = Pages::new(&[TEMPLATES]).expect("templates parse");
+        let app = AppFrame { name: "Expenses".to_owned(), ..AppFrame::default() };
+        for (lang, days) in [(Lang::En, "7 days"), (Lang::De, "7 Tage")] {
+            let mail = pages.render_mail(&invited(Some("Acme"), Some("Bob Baker")), lang, &app).expect("written");
+            for words in ["Bob Baker", "Acme", "Expenses", days] {
+                assert!(mail.text.contains(words) && mail.html.contains(words), "{words}: {}", mail.text);
+            }
+            assert!(!mail.subject.contains("Acme") && !mail.subject.contains("Bob"), "{}", mail.subject);
+        }
+        let mail = pages.render_mail(&Invited { days: 1, ..invited(None, None) }, Lang::De, &app).expect("written");
+        assert!(mail.text.contains("1 Tag lang"), "{}", mail.text);
     }
 
     #[test]

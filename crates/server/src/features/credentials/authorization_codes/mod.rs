@@ -34,6 +34,8 @@ pub struct AuthorizationCode {
     pub user_id: UserId,
     pub method: Method,
     pub authenticated_at: Timestamp,
+    /// The organization that the person chose or the app asked for.
+    pub organization_id: Option<String>,
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,
     pub expires_at: Timestamp,

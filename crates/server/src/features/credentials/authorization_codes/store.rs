@@ -27,7 +27,8 @@ pub fn insert(
             code.ip_address.clone(),
             code.user_agent.clone(),
             code.expires_at,
-            now
+            now,
+            code.organization_id.clone()
         ],
     )
     .map(drop)
@@ -72,13 +73,15 @@ fn from_row(mut row: Row) -> Result<AuthorizationCode, DbError> {
         expires_at: row.time()?,
         session_id: row.opt_text()?,
         used: row.opt_time()?.is_some(),
+        organization_id: row.opt_text()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO authorization_codes (code_hash, environment_id, client_id, redirect_uri, code_challenge, user_id, \
-     method, authenticated_at, ip_address, user_agent, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+     method, authenticated_at, ip_address, user_agent, expires_at, created_at, organization_id) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 pub const FIND: &str = "SELECT client_id, redirect_uri, code_challenge, user_id, method, authenticated_at, ip_address, user_agent, \
-     expires_at, session_id, used_at FROM authorization_codes WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3";
+     expires_at, session_id, used_at, organization_id FROM authorization_codes WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3";
 pub const TAKE: &str = "UPDATE authorization_codes SET used_at = $5, session_id = $4 \
      WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3 AND used_at IS NULL AND expires_at > $5 RETURNING code_hash";
 pub const CLOSE_OF_USER: &str =

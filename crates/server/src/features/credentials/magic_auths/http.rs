@@ -7,6 +7,7 @@ use utoipa_axum::routes;
 
 use super::model::{MagicAuthId, MagicAuthView};
 use super::{Asked, place, prepare, send, store};
+use crate::features::credentials::invitations;
 use crate::features::records::environments;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
@@ -22,7 +23,7 @@ pub fn routes() -> OpenApiRouter<Cx> {
 struct CreateBody {
     #[schema(format = Email)]
     email: String,
-    /// There are no invitations yet: one that is given is not valid.
+    /// A pending invitation for the address opens a closed sign-up. It is accepted when the code is redeemed with the same token.
     #[schema(nullable = false)]
     invitation_token: Option<String>,
     #[schema(nullable = false)]
@@ -58,10 +59,12 @@ async fn create(
     Json(body): Json<CreateBody>,
 ) -> Result<(StatusCode, axum::Json<CreateMagicAuthResponse>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
-    if body.invitation_token.is_some() {
-        return Err(ApiError::oauth("invitation_invalid", "The invitation is not valid."));
+    let mut environment = environments::load(&cx, &caller.environment).await?;
+    if let Some(token) = body.invitation_token {
+        let (id, email, now) = (caller.environment.clone(), email.clone(), cx.now());
+        cx.db().read(move |tx| invitations::find_usable(tx, &id, &token, &email, now)).await?;
+        environment.settings.sign_up = true;
     }
-    let environment = environments::load(&cx, &caller.environment).await?;
     if !environment.settings.magic_auth {
         return Err(ApiError::oauth("authentication_method_not_allowed", "Magic Auth is not allowed in this environment."));
     }

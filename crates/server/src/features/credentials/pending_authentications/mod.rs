@@ -36,4 +36,10 @@ pub struct PendingAuthentication {
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,
     pub expires_at: Timestamp,
+    /// When the person proved who they are.
+    pub authenticated_at: Timestamp,
+    /// Whether that was done for this sign-in, so that its success is still to be written. Not so when the browser's session answered.
+    pub fresh: bool,
+    /// The invitation it is to accept, by the hash of its token.
+    pub invitation_hash: Option<String>,
 }

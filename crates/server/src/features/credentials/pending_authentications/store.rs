@@ -26,7 +26,10 @@ pub fn insert(
             pending.ip_address.clone(),
             pending.user_agent.clone(),
             pending.expires_at,
-            now
+            now,
+            pending.authenticated_at,
+            pending.fresh,
+            pending.invitation_hash.clone()
         ],
     )
     .map(drop)
@@ -67,13 +70,19 @@ fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, D
         ip_address: row.opt_text()?,
         user_agent: row.opt_text()?,
         expires_at: row.time()?,
+        authenticated_at: row.time()?,
+        fresh: row.int()? != 0,
+        invitation_hash: row.opt_text()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
-     email_verification_id, ip_address, user_agent, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at \
-     FROM pending_authentications WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
+     email_verification_id, ip_address, user_agent, expires_at, created_at, authenticated_at, fresh, \
+     invitation_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+// A row of the release before has neither: it was proved when it was made.
+pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
+     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash FROM pending_authentications \
+     WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
      AND used_at IS NULL AND expires_at > $5";
 pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \
      WHERE environment_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > $3 RETURNING token_hash";

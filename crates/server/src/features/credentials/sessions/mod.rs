@@ -3,11 +3,13 @@
 
 mod http;
 mod model;
+mod standing;
 mod store;
 pub mod tokens;
 
 pub use model::{RefreshToken, Session, SessionId, SessionView};
-pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, rotate};
+pub use standing::{Standing, find_active_membership, find_standing};
+pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, mark_switched, rotate};
 
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use gatewright_db::{DbError, Tx};
 
 use super::{authorization_codes, browser_sessions, pending_authentications};
 use crate::features::Feature;
-use crate::features::records::users::UserId;
+use crate::features::records::organizations::OrganizationId;
+use crate::features::records::users::{self, UserId};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 use crate::platform::jobs::{Job, JobFuture};
@@ -51,11 +54,41 @@ pub fn end(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &SessionId, scribe:
 /// unspent codes. For a changed password or address, and for an account that turns out to be somebody else's.
 pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<u64, DbError> {
     let ended = store::mark_ended_of_user(tx, environment, user, scribe.now)?;
-    for session in &ended {
-        scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
-    }
     browser_sessions::delete_of_user(tx, environment, user)?;
     pending_authentications::close_of_user(tx, environment, user, scribe.now)?;
     authorization_codes::close_of_user(tx, environment, user, scribe.now)?;
+    record_revoked(tx, environment, &ended, scribe)
+}
+
+/// Ends the user's sessions in one organization; those in others go on. For a membership that was deactivated or deleted: first
+/// change the membership, then call this. The lock makes a sign-in under way either finish before, and then its session ends here,
+/// or read the membership as it is now.
+pub fn end_of_membership(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &UserId,
+    organization: &OrganizationId,
+    scribe: &Scribe,
+) -> Result<u64, DbError> {
+    users::lock(tx, environment, user)?;
+    let ended = store::mark_ended_of_membership(tx, environment, user, organization, scribe.now)?;
+    record_revoked(tx, environment, &ended, scribe)
+}
+
+/// Ends every session in the organization, for one that is deleted.
+pub fn end_of_organization(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    scribe: &Scribe,
+) -> Result<u64, DbError> {
+    let ended = store::mark_ended_of_organization(tx, environment, organization, scribe.now)?;
+    record_revoked(tx, environment, &ended, scribe)
+}
+
+fn record_revoked(tx: &mut Tx<'_>, environment: &EnvironmentId, ended: &[Session], scribe: &Scribe) -> Result<u64, DbError> {
+    for session in ended {
+        scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
+    }
     Ok(ended.len() as u64)
 }

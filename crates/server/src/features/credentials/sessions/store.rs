@@ -3,6 +3,7 @@ use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{RefreshToken, Session, SessionId};
 use crate::features::credentials::methods::Method;
+use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -41,6 +42,36 @@ pub fn mark_ended(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &SessionId, 
 
 pub fn mark_ended_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<Vec<Session>, DbError> {
     tx.list(MARK_ENDED_OF_USER, params![environment, user, now])?.into_iter().map(from_row).collect()
+}
+
+pub fn mark_ended_of_membership(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &UserId,
+    organization: &OrganizationId,
+    now: Timestamp,
+) -> Result<Vec<Session>, DbError> {
+    tx.list(MARK_ENDED_OF_MEMBERSHIP, params![environment, user, now, organization])?.into_iter().map(from_row).collect()
+}
+
+pub fn mark_ended_of_organization(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    now: Timestamp,
+) -> Result<Vec<Session>, DbError> {
+    tx.list(MARK_ENDED_OF_ORGANIZATION, params![environment, organization, now])?.into_iter().map(from_row).collect()
+}
+
+/// From here on the session acts for `organization`. `false`: it has ended meanwhile.
+pub fn mark_switched(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    id: &SessionId,
+    organization: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    Ok(tx.take_once(MARK_SWITCHED, params![environment, id, organization.map(str::to_owned), now])?.is_some())
 }
 
 /// Live sessions only. `idle_since`: those not refreshed after it have ended by inactivity.
@@ -163,6 +194,18 @@ pub const MARK_ENDED_OF_USER: &str = columns!(
     "UPDATE sessions SET ended_at = $3, updated_at = $3 WHERE environment_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 RETURNING",
     ""
 );
+pub const MARK_ENDED_OF_MEMBERSHIP: &str = columns!(
+    "UPDATE sessions SET ended_at = $3, updated_at = $3 WHERE environment_id = $1 AND user_id = $2 AND organization_id = $4 \
+     AND ended_at IS NULL AND expires_at > $3 RETURNING",
+    ""
+);
+pub const MARK_ENDED_OF_ORGANIZATION: &str = columns!(
+    "UPDATE sessions SET ended_at = $3, updated_at = $3 WHERE environment_id = $1 AND organization_id = $2 \
+     AND ended_at IS NULL AND expires_at > $3 RETURNING",
+    ""
+);
+pub const MARK_SWITCHED: &str = "UPDATE sessions SET organization_id = $3, updated_at = $4 \
+     WHERE environment_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > $4 RETURNING id";
 pub const LIST_ACTIVE_ASC: &str = columns!(
     "SELECT",
     "FROM sessions WHERE environment_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 AND last_active_at > $4 \

@@ -5,8 +5,9 @@ use gatewright_jose::SigningKey;
 use serde_json::{Map, Value};
 
 use super::model::Session;
+use super::standing::{Standing, Tenancy};
 use crate::features::records::environments::Client;
-use crate::features::records::jwt_templates::{self, TemplateFacts};
+use crate::features::records::jwt_templates::{self, OrganizationFacts, TemplateFacts};
 use crate::features::records::users::User;
 
 /// What an access token is made of.
@@ -14,6 +15,7 @@ pub struct TokenFacts<'a> {
     pub client: &'a Client,
     pub session: &'a Session,
     pub user: &'a User,
+    pub standing: &'a Standing,
     /// The environment's JWT template.
     pub template: Option<&'a str>,
     pub public_url: &'a str,
@@ -48,7 +50,7 @@ pub fn issuer(client: &Client, public_url: &str) -> String {
 }
 
 fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<String, Value>, TokenError> {
-    let TokenFacts { client, session, user, template, public_url } = facts;
+    let TokenFacts { client, session, user, standing, template, public_url } = facts;
     let mut claims = Map::new();
     let issued = now.seconds();
     claims.insert("iss".into(), issuer(client, public_url).into());
@@ -57,13 +59,21 @@ fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<S
     claims.insert("jti".into(), mint_ulid(now, rng).into());
     claims.insert("client_id".into(), client.id.as_str().into());
     claims.insert("auth_time".into(), session.authenticated_at.seconds().into());
-    if let Some(organization) = &session.organization_id {
-        claims.insert("org_id".into(), organization.as_str().into());
+    if let Some(Tenancy { organization, grants, .. }) = &standing.tenancy {
+        claims.insert("org_id".into(), organization.id.as_str().into());
+        if let Some(role) = &grants.role {
+            claims.insert("role".into(), role.as_str().into());
+        }
+        claims.insert("roles".into(), grants.roles.as_slice().into());
+        claims.insert("permissions".into(), grants.permissions.as_slice().into());
+    }
+    if !standing.feature_flags.is_empty() {
+        claims.insert("feature_flags".into(), standing.feature_flags.as_slice().into());
     }
     claims.insert("iat".into(), issued.into());
     claims.insert("exp".into(), (issued + i64::from(client.environment.settings.access_token_seconds)).into());
     if let Some(template) = template {
-        let rendered = jwt_templates::render(template, &TemplateFacts { user }).map_err(|error| match error {
+        let rendered = jwt_templates::render(template, &template_facts(user, standing)).map_err(|error| match error {
             jwt_templates::RenderError::TooBig => TokenError::TooBig,
             error => TokenError::Template(error.to_string()),
         })?;
@@ -75,4 +85,18 @@ fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<S
         }
     }
     Ok(claims)
+}
+
+fn template_facts<'a>(user: &'a User, standing: &'a Standing) -> TemplateFacts<'a> {
+    let tenancy = standing.tenancy.as_ref();
+    TemplateFacts {
+        user,
+        organization: tenancy.map(|tenancy| OrganizationFacts {
+            organization: &tenancy.organization,
+            domains: &tenancy.domains,
+            membership: &tenancy.membership,
+            role: tenancy.grants.role.as_deref(),
+            roles: &tenancy.grants.roles,
+        }),
+    }
 }

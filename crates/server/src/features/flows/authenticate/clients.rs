@@ -31,6 +31,7 @@ pub async fn authenticate_client(
         if holder.environment != client.environment.id {
             return Err(invalid_client());
         }
+        environments::note_use_of_key(cx, &holder);
         confidential = true;
     }
     Ok(AuthenticatedClient { client, confidential })

@@ -7,16 +7,20 @@ use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
 use super::failures::{Origin, record_success};
-use super::model::{AuthenticateResponse, Decision, Facts, Permit, SecondFactor, StepUp, decide};
+use super::model::{AuthenticateResponse, Decision, Facts, OrganizationChoice, Permit, Refusal, SecondFactor, StepUp, decide};
 use super::wire::{refusal_error, step_up_error};
+use super::{inviting, joining};
+use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
-use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, tokens};
+use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, Standing, tokens};
 use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
 use crate::features::flows::device;
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
+use crate::features::records::organization_memberships;
+use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::users::{self, User, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -31,7 +35,12 @@ pub struct Attempt {
     pub method: Method,
     /// When the person proved it: now, or when the code's sign-in took place.
     pub authenticated_at: Timestamp,
+    /// The organization that the app or the person wants; `None` leaves it to the memberships.
     pub requested_organization: Option<String>,
+    /// For a page of ours that asks for the organization itself.
+    pub without_organization: bool,
+    /// The invitation that the sign-in is to accept once everything is proved.
+    pub invitation: Option<Invitation>,
     pub origin: Origin,
     /// How a mail that the sign-in may need is written.
     pub asked: Asked,
@@ -57,36 +66,126 @@ pub enum Spend {
 
 /// Decides and answers an API sign-in.
 pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<AuthenticateResponse, ApiError> {
-    let (decision, signer, template) = {
-        let (cx_in, attempt) = (cx.clone(), attempt.clone());
-        cx.db()
-            .read(move |tx| {
-                let environment = &attempt.client.environment.id;
-                let decision = decide_for(tx, &attempt)?;
-                let signer = signing_keys::load_signer(&cx_in, tx, environment)?;
-                Ok::<_, DbError>((decision, signer, jwt_templates::find(tx, environment)?))
-            })
-            .await?
+    let attempt = inviting::accept_invitation(cx, attempt).await?;
+    let (decided, ready) = {
+        let (decided, ready) = prepare(cx, &attempt).await?;
+        match decided.joins {
+            Some(organization) => {
+                joining::join(cx, &attempt, organization).await?;
+                prepare(cx, &attempt).await?
+            }
+            None => (decided, ready),
+        }
     };
-    match decision {
-        Decision::Issue(permit) => issue(cx, attempt, permit, spend, signer, template).await,
+    match decided.decision {
+        Decision::Issue(permit) => {
+            let ready = ready.ok_or_else(|| refusal_error(Refusal::NotAMember))?;
+            issue(cx, attempt, permit, spend, ready).await
+        }
         Decision::StepUp(step) => Err(step_up(cx, &attempt, step, spend).await?.error),
         Decision::Refuse(refusal) => Err(refusal_error(refusal)),
     }
 }
 
-/// Gathers what the decision needs. Organizations, factors and required connections have no tables yet: there are none of
-/// them, which is what the empty facts say.
-pub fn decide_for(_tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decision, DbError> {
+/// What a token is made of beside the session, read in the snapshot of the decision.
+struct Ready {
+    standing: Standing,
+    signer: Arc<SigningKey>,
+    template: Option<String>,
+}
+
+/// The decision and, where it is to issue, what that takes.
+async fn prepare(cx: &Cx, attempt: &Attempt) -> Result<(Decided, Option<Ready>), DbError> {
+    let (cx_in, attempt) = (cx.clone(), attempt.clone());
+    cx.db()
+        .read(move |tx| {
+            let environment = &attempt.client.environment.id;
+            let decided = decide_for(tx, &attempt)?;
+            let Decision::Issue(permit) = &decided.decision else { return Ok((decided, None)) };
+            let standing = sessions::find_standing(tx, environment, &attempt.user.id, permit.organization_id())?;
+            let Some(standing) = standing else { return Ok((decided, None)) };
+            let signer = signing_keys::load_signer(&cx_in, tx, environment)?;
+            let template = jwt_templates::find(tx, environment)?;
+            Ok::<_, DbError>((decided, Some(Ready { standing, signer, template })))
+        })
+        .await
+}
+
+/// Decides a sign-in at the hosted pages. Whoever joins an organization by the domain of their address has joined when this returns.
+pub async fn decide_sign_in(cx: &Cx, attempt: &Attempt) -> Result<Decision, DbError> {
+    let read = || {
+        let attempt = attempt.clone();
+        cx.db().read(move |tx| decide_for(tx, &attempt))
+    };
+    let decided = read().await?;
+    match decided.joins {
+        Some(organization) => {
+            joining::join(cx, attempt, organization).await?;
+            Ok(read().await?.decision)
+        }
+        None => Ok(decided.decision),
+    }
+}
+
+/// A decision, and the organization that the user joins before it counts.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) decision: Decision,
+    joins: Option<OrganizationId>,
+}
+
+/// Gathers what the decision needs. Factors and required connections have no tables yet: there are none of them, which is what
+/// the empty facts say.
+pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decided, DbError> {
+    let environment = &attempt.client.environment;
+    let organizations = if attempt.without_organization { Vec::new() } else { list_choices(tx, &environment.id, attempt)? };
     let facts = Facts {
         method: attempt.method,
         email_verified: attempt.user.email_verified,
-        organizations: &[],
+        organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
+        without_organization: attempt.without_organization,
         second_factor: SecondFactor::NotNeeded,
         sso_connections: &[],
     };
-    Ok(decide(&attempt.client.environment.settings, &facts))
+    let decision = decide(&environment.settings, &facts);
+    let joins = if decision.is_proved() { joining::find_capture(tx, &environment.id, &attempt.user)? } else { None };
+    Ok(Decided { decision, joins })
+}
+
+/// The organizations that the user may act for, by name; of a requested one only that.
+fn list_choices(tx: &mut Tx<'_>, environment: &EnvironmentId, attempt: &Attempt) -> Result<Vec<OrganizationChoice>, DbError> {
+    let ids: Vec<OrganizationId> = match &attempt.requested_organization {
+        Some(requested) => {
+            let id = OrganizationId::from_text(requested);
+            sessions::find_active_membership(tx, environment, &attempt.user.id, &id)?.map(|_| id).into_iter().collect()
+        }
+        None => return list_organizations_of(tx, environment, &attempt.user.id),
+    };
+    list_named(tx, environment, &ids)
+}
+
+fn list_named(tx: &mut Tx<'_>, environment: &EnvironmentId, ids: &[OrganizationId]) -> Result<Vec<OrganizationChoice>, DbError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut choices: Vec<_> = organizations::find_many(tx, environment, ids)?
+        .into_iter()
+        .map(|organization| OrganizationChoice { id: organization.id.to_string(), name: organization.name })
+        .collect();
+    choices.sort_by_cached_key(|choice| (choice.name.to_lowercase(), choice.id.clone()));
+    Ok(choices)
+}
+
+/// The organizations that `user` may act for, by name.
+pub fn list_organizations_of(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &users::UserId,
+) -> Result<Vec<OrganizationChoice>, DbError> {
+    let memberships = organization_memberships::list_active_of_user(tx, environment, user)?;
+    let ids: Vec<_> = memberships.into_iter().map(|membership| membership.organization_id).collect();
+    list_named(tx, environment, &ids)
 }
 
 /// A sign-in that waits: the token to go on with and the error that carries it.
@@ -114,6 +213,9 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
         expires_at: now.plus(pending_authentications::LIFETIME),
+        authenticated_at: attempt.authenticated_at,
+        fresh: attempt.record_success,
+        invitation_hash: attempt.invitation.as_ref().map(|invitation| invitation.token_hash().to_owned()),
     };
     let email_verification_id = pending.email_verification_id.clone();
     let (environment, hash, scribe) =
@@ -139,14 +241,8 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
     Ok(Waiting { pending_token: token, error })
 }
 
-async fn issue(
-    cx: &Cx,
-    attempt: Attempt,
-    permit: Permit,
-    spend: Spend,
-    signer: Arc<SigningKey>,
-    template: Option<String>,
-) -> Result<AuthenticateResponse, ApiError> {
+async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: Ready) -> Result<AuthenticateResponse, ApiError> {
+    let Ready { standing, signer, template } = ready;
     let now = cx.now();
     let settings = &attempt.client.environment.settings;
     let session = Session {
@@ -170,6 +266,7 @@ async fn issue(
         client: &attempt.client,
         session: &session,
         user: &user,
+        standing: &standing,
         template: template.as_deref(),
         public_url: &cx.config().public_url,
     };
@@ -193,7 +290,13 @@ async fn issue(
             if !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
                 || !users::mark_signed_in(tx, &environment, &user.id, now)?
             {
-                return Ok::<_, DbError>(false);
+                return Ok::<_, DbError>(Opened::Spent);
+            }
+            // The user's row is locked now: who ends the membership has done so before, or ends this session with it.
+            if let Some(organization) = &session.organization_id
+                && sessions::find_active_membership(tx, &environment, &user.id, &OrganizationId::from_text(organization))?.is_none()
+            {
+                return Ok(Opened::NotAMember);
             }
             sessions::insert(tx, &environment, &session)?;
             sessions::insert_token(tx, &environment, &refresh_hash, &session.client_id, &session.id, session.expires_at, now)?;
@@ -201,10 +304,23 @@ async fn issue(
                 record_success(tx, &environment, attempt.method, &user.id, user.email.as_str(), &attempt.origin, &scribe)?;
             }
             scribe.record(tx, &environment, &Event::new("session.created", SessionView::of(&session, now)))?;
-            Ok(true)
+            Ok(Opened::Session)
         })
         .await?;
-    if opened { Ok(response) } else { Err(spent()) }
+    match opened {
+        Opened::Session => Ok(response),
+        Opened::Spent => Err(spent()),
+        Opened::NotAMember => Err(refusal_error(Refusal::NotAMember)),
+    }
+}
+
+/// How the attempt to open a session went.
+enum Opened {
+    Session,
+    /// Somebody else used up what this sign-in was for, or the user has gone.
+    Spent,
+    /// The membership ended while the token was made.
+    NotAMember,
 }
 
 /// Consume, then issue. `false`: somebody else was first.

@@ -13,7 +13,7 @@ use super::grants::{self, Secret as SecretRule};
 use super::model::AuthenticateResponse;
 use super::{clients, cookies};
 use crate::features::credentials::letters::Asked;
-use crate::features::records::cors_origins;
+use crate::features::records::{cors_origins, environments};
 use crate::platform::cx::Cx;
 use crate::web::client::Peer;
 use crate::web::cors::origin;
@@ -125,6 +125,7 @@ async fn authenticate(
     count(&cx, grant.label, &answer);
     let mut response = match answer {
         Ok(body) => {
+            environments::note_use_of_client(&cx, &client);
             let set = if in_browser { cookies::set(cx.config(), &headers, &client, &body.refresh_token).to_vec() } else { Vec::new() };
             let mut response = axum::Json(body).into_response();
             append_cookies(&mut response, set);

@@ -9,17 +9,22 @@ mod cookies;
 mod failures;
 mod grants;
 mod http;
+mod inviting;
+mod joining;
 pub mod limits;
 mod model;
+#[cfg(test)]
+mod organization_tests;
 pub mod proofs;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use conclude::{Attempt, Spend, decide_for, step_up};
+pub use conclude::{Attempt, Spend, decide_sign_in, list_organizations_of, step_up};
 pub use failures::{Origin, record_success};
 pub use http::clear_cookies;
-pub use model::{Decision, Permit, StepUp};
+pub use inviting::accept_invitation;
+pub use model::{Decision, OrganizationChoice, Permit, Refusal, StepUp};
 pub use wire::refusal_error;
 
 use crate::features::Feature;

@@ -11,9 +11,11 @@ pub struct Facts<'a> {
     /// What was proved.
     pub method: Method,
     pub email_verified: bool,
-    /// Organizations the user is an active member of.
+    /// Organizations the user is an active member of, or only the requested one if they are.
     pub organizations: &'a [OrganizationChoice],
     pub requested_organization: Option<&'a str>,
+    /// Only who it is counts, such as at a page of ours that asks for the organization itself.
+    pub without_organization: bool,
     pub second_factor: SecondFactor,
     /// Connections that the user's domain or organization insists on.
     pub sso_connections: &'a [String],
@@ -48,6 +50,17 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
+impl Decision {
+    /// Whether the person has proved all there is to prove, so that only the organization is open. What follows from being
+    /// somebody, such as joining by one's domain, may happen from here on and not before.
+    pub fn is_proved(&self) -> bool {
+        match self {
+            Self::Issue(_) | Self::StepUp(StepUp::OrganizationSelection(_)) | Self::Refuse(Refusal::NotAMember) => true,
+            Self::StepUp(_) | Self::Refuse(Refusal::MethodNotAllowed) => false,
+        }
+    }
+}
+
 /// Leave to issue a session or a code, made by [`decide`] alone: its field is private to this file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
@@ -71,13 +84,15 @@ pub enum StepUp {
 }
 
 impl StepUp {
+    pub const ORGANIZATION_SELECTION: &'static str = "organization_selection_required";
+
     /// The wire code, which is also the step that the pending token is bound to.
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmailVerification => "email_verification_required",
             Self::MfaChallenge => "mfa_challenge",
             Self::MfaEnrollment => "mfa_enrollment",
-            Self::OrganizationSelection(_) => "organization_selection_required",
+            Self::OrganizationSelection(_) => Self::ORGANIZATION_SELECTION,
             Self::SsoRequired { .. } => "sso_required",
         }
     }
@@ -111,6 +126,9 @@ pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
         SecondFactor::Enrolled => return Decision::StepUp(StepUp::MfaChallenge),
         SecondFactor::Missing => return Decision::StepUp(StepUp::MfaEnrollment),
         SecondFactor::NotNeeded | SecondFactor::Proved => {}
+    }
+    if facts.without_organization {
+        return Decision::Issue(Permit { organization_id: None });
     }
     let organization_id = match (facts.requested_organization, facts.organizations) {
         (Some(requested), choices) if choices.iter().any(|choice| choice.id == requested) => Some(requested.to_owned()),
@@ -177,6 +195,7 @@ mod decision_tests {
             email_verified: true,
             organizations: &[],
             requested_organization: None,
+            without_organization: false,
             second_factor: SecondFactor::NotNeeded,
             sso_connections: &[],
         }
@@ -208,10 +227,30 @@ mod decision_tests {
             (Facts { organizations: &two, requested_organization: Some("org_2"), ..facts() }, issue(Some("org_2"))),
             (Facts { organizations: &one, requested_organization: Some("org_9"), ..facts() }, Decision::Refuse(Refusal::NotAMember)),
             (Facts { organizations: &two, second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
+            (Facts { organizations: &two, without_organization: true, ..facts() }, issue(None)),
+            (Facts { without_organization: true, email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
         ];
         for (facts, expected) in table {
             assert_eq!(decide(&policy, &facts), expected, "{facts:?}");
         }
+    }
+
+    #[test]
+    fn nobody_joins_an_organization_before_all_is_proved() {
+        let policy = Settings::default();
+        let (two, sso) = ([organization("org_1"), organization("org_2")], ["conn_1".to_owned()]);
+        for proved in [facts(), Facts { organizations: &two, ..facts() }, Facts { requested_organization: Some("org_9"), ..facts() }] {
+            assert!(decide(&policy, &proved).is_proved(), "{proved:?}");
+        }
+        for open in [
+            Facts { email_verified: false, ..facts() },
+            Facts { second_factor: SecondFactor::Enrolled, ..facts() },
+            Facts { second_factor: SecondFactor::Missing, ..facts() },
+            Facts { sso_connections: &sso, ..facts() },
+        ] {
+            assert!(!decide(&policy, &open).is_proved(), "{open:?}");
+        }
+        assert!(!decide(&Settings { password: false, ..policy }, &facts()).is_proved());
     }
 
     #[test]

@@ -7,13 +7,15 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{AuthorizationRequest, LIFETIME, RequestId, Target, answer_url};
+use super::model::{AuthorizationRequest, CarriedInvitation, LIFETIME, RequestId, Target, answer_url};
 use super::parameters::{Parameters, RequestError, read_parameters, read_state};
 use super::store;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
+use crate::features::credentials::invitations::{self, Invitation};
 use crate::features::credentials::sessions::{self, SessionId};
-use crate::features::flows::authenticate::{self, Attempt, Decision, Origin};
+use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Spend, StepUp};
 use crate::features::records::environments::{self, Client};
+use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::redirect_uris;
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
@@ -114,7 +116,13 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         Ok(parameters) => parameters,
         Err(error) => return Ok(back(error)),
     };
+    if let Some(organization) = &parameters.organization_id
+        && !organization_exists(&cx, &client, organization).await?
+    {
+        return Ok(back(RequestError { error: "organization_invalid", description: "There is no organization with this id." }));
+    }
     let signed_in = find_signed_in(&cx, &headers, &client).await?.filter(|(session, _)| is_fresh(session, &parameters, cx.now()));
+    let invitation = find_invitation(&cx, &client, parameters.invitation_token.as_deref()).await?;
     let request = AuthorizationRequest {
         id: RequestId::mint(cx.now(), cx.rng()),
         environment: client.environment.id.clone(),
@@ -122,35 +130,62 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         target: Target::App { redirect_uri: redirect_uri.clone(), state: state.clone() },
         code_challenge: parameters.code_challenge.clone(),
         sign_up: parameters.sign_up,
+        organization_id: parameters.organization_id.clone(),
+        invitation: invitation
+            .as_ref()
+            .map(|invitation| CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: signed_in.is_some() }),
         browser_hash: browser.hash(),
-        email: parameters.login_hint.clone(),
+        email: invitation.as_ref().map(|invitation| invitation.email.as_str().to_owned()).or_else(|| parameters.login_hint.clone()),
         magic_auth_id: None,
         pending_sealed: None,
         completed: false,
         expires_at: cx.now().plus(LIFETIME),
     };
     let (row, now, allows_sign_up) = (request.clone(), cx.now(), client.environment.settings.sign_up);
+    // Joining somewhere takes a person's word, also where somebody is signed in: a link alone must not do it.
+    if invitation.is_some() {
+        if parameters.prompt_none {
+            let error = if signed_in.is_some() { "interaction_required" } else { "login_required" };
+            return Ok(back(RequestError { error, description: "The person has to accept the invitation." }));
+        }
+        cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
+        return Ok(redirect(&format!("/invite?request={}", request.id), [browser.cookie(&cx)]));
+    }
     if let Some((session, user)) = signed_in {
         let attempt = Attempt {
             client,
             user,
             method: session.method,
             authenticated_at: session.authenticated_at,
-            requested_organization: None,
+            requested_organization: parameters.organization_id.clone(),
+            without_organization: false,
+            invitation: None,
             asked: crate::features::credentials::letters::Asked::default(),
             origin: Origin { ip_address: peer.address(), user_agent: peer.user_agent },
             record_success: false,
         };
-        let decided = {
-            let attempt = attempt.clone();
-            cx.db().read(move |tx| authenticate::decide_for(tx, &attempt)).await?
-        };
-        if let Decision::Issue(permit) = decided {
-            cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
-            if let Some(finished) = super::finish(&cx, &request, attempt, &permit).await? {
-                return Ok(redirect(&finished.location, finished.cookies));
+        match authenticate::decide_sign_in(&cx, &attempt).await? {
+            Decision::Issue(permit) => {
+                cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
+                if let Some(finished) = super::finish(&cx, &request, attempt, &permit).await? {
+                    return Ok(redirect(&finished.location, finished.cookies));
+                }
+                return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
             }
-            return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
+            Decision::StepUp(step @ StepUp::OrganizationSelection(_)) => {
+                if parameters.prompt_none {
+                    return Ok(back(RequestError {
+                        error: "interaction_required",
+                        description: "The person has to choose an organization.",
+                    }));
+                }
+                let waiting = authenticate::step_up(&cx, &attempt, step, Spend::Nothing).await?;
+                cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
+                super::keep_pending(&cx, &request, &waiting.pending_token).await?;
+                return Ok(redirect(&format!("/choose-organization?request={}", request.id), [browser.cookie(&cx)]));
+            }
+            // Somebody else may be wanted, or more has to be proved: the pages ask.
+            Decision::StepUp(_) | Decision::Refuse(_) => {}
         }
     }
     if parameters.prompt_none {
@@ -182,6 +217,20 @@ async fn load_client(cx: &Cx, query: &Query) -> Result<(Client, String), Refused
         Some((_, None)) => Err(Refused::page(Problem::RedirectUriNotAllowed { redirect_uri: given })),
         Some((client, Some(redirect_uri))) => Ok((client, redirect_uri)),
     }
+}
+
+async fn organization_exists(cx: &Cx, client: &Client, id: &str) -> Result<bool, DbError> {
+    let (environment, id) = (client.environment.id.clone(), OrganizationId::from_text(id));
+    Ok(cx.db().read(move |tx| organizations::find(tx, &environment, &id)).await?.is_some())
+}
+
+/// The invitation that the app sends along. One that cannot be accepted ends here, on a page that says so.
+async fn find_invitation(cx: &Cx, client: &Client, token: Option<&str>) -> Result<Option<Invitation>, Refused> {
+    let Some(token) = token.map(str::to_owned) else { return Ok(None) };
+    let (environment, now) = (client.environment.id.clone(), cx.now());
+    let found = cx.db().read(move |tx| invitations::find_by_token(tx, &environment, &token)).await?;
+    let pending = found.filter(|invitation| invitation.is_pending(now));
+    pending.map(Some).ok_or_else(|| Refused::page(Problem::InvitationNotValid))
 }
 
 async fn find_signed_in(cx: &Cx, headers: &HeaderMap, client: &Client) -> Result<Option<(BrowserSession, User)>, DbError> {

@@ -8,8 +8,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::{AuthorizationRequest, RequestId, Target};
-pub use store::{find, insert, update_email, update_magic_auth, update_pending};
+pub use model::{AuthorizationRequest, CarriedInvitation, RequestId, Target};
+pub use store::{clear_invitation, find, insert, update_email, update_magic_auth};
 
 use axum::http::HeaderValue;
 use gatewright_db::DbError;
@@ -35,6 +35,9 @@ pub fn feature() -> Feature {
     })
 }
 
+/// What seals the pending token of a request.
+const PENDING: &str = "authorization_request";
+
 /// A finished sign-in: where the browser goes, and the cookie of its new session here.
 #[derive(Debug)]
 pub struct Finished {
@@ -44,7 +47,7 @@ pub struct Finished {
 
 /// Ends an authorization request with a code for the app (or, for a page of our own, with the browser session alone). `None` when
 /// the request was already answered or the user has gone. The permit is the decision's: without one there is no code.
-pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _permit: &Permit) -> Result<Option<Finished>, ApiError> {
+pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, permit: &Permit) -> Result<Option<Finished>, ApiError> {
     let now = cx.now();
     let (code, browser_token) = (random_token(cx.rng()), random_token(cx.rng()));
     let environment = attempt.client.environment.id.clone();
@@ -61,7 +64,7 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _
         Target::App { redirect_uri, state } => model::answer_url(redirect_uri, &[("code", &code)], state.as_deref()),
         Target::Page { path } => path.clone(),
     };
-    let grant = authorization_code(request, &attempt, now);
+    let grant = authorization_code(request, &attempt, permit, now);
     let (request_id, scribe) = (request.id.clone(), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
     let finished = cx
         .db()
@@ -82,7 +85,35 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, _
     Ok(finished.then(|| Finished { location, cookies: cookie.into_iter().collect() }))
 }
 
-fn authorization_code(request: &AuthorizationRequest, attempt: &Attempt, now: gatewright_base::Timestamp) -> Option<AuthorizationCode> {
+/// Ends an authorization request without a sign-in: where the browser goes with `error`. `None` when it was answered already, or is
+/// a page of our own, which has no answer for it.
+pub async fn refuse(cx: &Cx, request: &AuthorizationRequest, error: &str, description: &str) -> Result<Option<String>, DbError> {
+    let Target::App { redirect_uri, state } = &request.target else { return Ok(None) };
+    let location = model::answer_url(redirect_uri, &[("error", error), ("error_description", description)], state.as_deref());
+    let (environment, id, now) = (request.environment.clone(), request.id.clone(), cx.now());
+    let refused = cx.db().write(move |tx| store::mark_completed(tx, &environment, &id, now)).await?;
+    Ok(refused.then_some(location))
+}
+
+/// Notes which half-done sign-in the request waits with. The token is sealed: the row alone does not let anybody go on.
+pub async fn keep_pending(cx: &Cx, request: &AuthorizationRequest, token: &str) -> Result<(), DbError> {
+    let (environment, id) = (request.environment.clone(), request.id.clone());
+    let sealed = cx.master_key().seal(PENDING, id.as_str(), token.as_bytes(), cx.rng());
+    cx.db().write(move |tx| store::update_pending(tx, &environment, &id, &sealed)).await
+}
+
+/// The hash of the token that [`keep_pending`] noted.
+pub fn pending_hash(cx: &Cx, request: &AuthorizationRequest) -> Option<String> {
+    let token = cx.master_key().open(PENDING, request.id.as_str(), request.pending_sealed.as_deref()?).ok()?;
+    std::str::from_utf8(token.reveal()).ok().map(hash_secret)
+}
+
+fn authorization_code(
+    request: &AuthorizationRequest,
+    attempt: &Attempt,
+    permit: &Permit,
+    now: gatewright_base::Timestamp,
+) -> Option<AuthorizationCode> {
     let Target::App { redirect_uri, .. } = &request.target else { return None };
     Some(AuthorizationCode {
         client_id: attempt.client.id.to_string(),
@@ -91,6 +122,7 @@ fn authorization_code(request: &AuthorizationRequest, attempt: &Attempt, now: ga
         user_id: attempt.user.id.clone(),
         method: attempt.method,
         authenticated_at: attempt.authenticated_at,
+        organization_id: permit.organization_id().map(str::to_owned),
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
         expires_at: now.plus(authorization_codes::LIFETIME),

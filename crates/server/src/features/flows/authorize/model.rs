@@ -23,6 +23,10 @@ pub struct AuthorizationRequest {
     pub target: Target,
     pub code_challenge: Option<String>,
     pub sign_up: bool,
+    /// The organization that the app wants the person signed in to.
+    pub organization_id: Option<String>,
+    /// The invitation that the sign-in is to accept.
+    pub invitation: Option<CarriedInvitation>,
     pub browser_hash: String,
     /// What has happened so far: the address given, the mails sent, the half-done sign-in.
     pub email: Option<String>,
@@ -30,6 +34,15 @@ pub struct AuthorizationRequest {
     pub pending_sealed: Option<Vec<u8>>,
     pub completed: bool,
     pub expires_at: Timestamp,
+}
+
+/// An invitation on its way through a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedInvitation {
+    /// By this the invitation is found again: a token that was replaced is dead here, too.
+    pub token_hash: String,
+    /// Whether a sign-in that the browser has already may accept it; not so where the app asked for a fresh one.
+    pub by_session: bool,
 }
 
 /// Where it ends.

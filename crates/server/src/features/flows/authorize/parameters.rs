@@ -11,6 +11,9 @@ pub struct Parameters {
     pub state: Option<String>,
     pub code_challenge: Option<String>,
     pub sign_up: bool,
+    /// The organization to be signed in to; whether there is one of this id is the caller's to find out.
+    pub organization_id: Option<String>,
+    pub invitation_token: Option<String>,
     pub login_hint: Option<String>,
     pub max_age: Option<u64>,
     pub prompt_login: bool,
@@ -50,9 +53,9 @@ pub fn read_parameters(query: &Query) -> Result<Parameters, RequestError> {
         (None, Some(_)) => return Err(refuse("invalid_request", "code_challenge is missing.")),
     };
     match (present("provider")?, present("connection_id")?, present("organization_id")?) {
-        (Some("authkit"), None, None) => {}
-        (Some("authkit"), None, Some(_)) | (None, None, Some(_)) => {
-            return Err(refuse("organization_invalid", "There is no organization with this id."));
+        (Some("authkit"), None, _) => {}
+        (None, None, Some(_)) => {
+            return Err(refuse("connection_invalid", "The organization has no connection. Give provider=authkit with it."));
         }
         (None, Some(_), None) => return Err(refuse("connection_invalid", "There is no connection with this id.")),
         (Some(_), None, None) => return Err(refuse("connection_invalid", "This provider is not set up in the environment.")),
@@ -72,6 +75,8 @@ pub fn read_parameters(query: &Query) -> Result<Parameters, RequestError> {
         state: read_state(query)?,
         code_challenge,
         sign_up: present("screen_hint")? == Some("sign-up"),
+        organization_id: present("organization_id")?.map(str::to_owned),
+        invitation_token: present("invitation_token")?.map(str::to_owned),
         login_hint: present("login_hint")?.map(|hint| hint.chars().take(254).collect()),
         max_age,
         prompt_login: prompts.contains(&"login"),

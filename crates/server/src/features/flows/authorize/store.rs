@@ -1,7 +1,7 @@
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
-use super::model::{AuthorizationRequest, RequestId, Target};
+use super::model::{AuthorizationRequest, CarriedInvitation, RequestId, Target};
 use crate::platform::cx::EnvironmentId;
 
 pub fn insert(tx: &mut Tx<'_>, request: &AuthorizationRequest, now: Timestamp) -> Result<(), DbError> {
@@ -22,7 +22,10 @@ pub fn insert(tx: &mut Tx<'_>, request: &AuthorizationRequest, now: Timestamp) -
             &request.browser_hash,
             request.email.clone(),
             request.expires_at,
-            now
+            now,
+            request.organization_id.clone(),
+            request.invitation.as_ref().map(|carried| carried.token_hash.clone()),
+            request.invitation.as_ref().map(|carried| carried.by_session)
         ],
     )
     .map(drop)
@@ -55,6 +58,15 @@ pub fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
     tx.execute(SWEEP, params![now])
 }
 
+/// The invitation has been accepted: what is left of the sign-in goes on without it.
+pub fn clear_invitation(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId) -> Result<(), DbError> {
+    tx.execute(CLEAR_INVITATION, params![environment, id]).map(drop)
+}
+
+fn carried(token_hash: Option<String>, by_session: Option<i64>) -> Option<CarriedInvitation> {
+    token_hash.map(|token_hash| CarriedInvitation { token_hash, by_session: by_session == Some(1) })
+}
+
 fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
     let (id, environment, client_id) = (row.id()?, row.id()?, row.text()?);
     let (redirect_uri, state) = (row.text()?, row.opt_text()?);
@@ -73,13 +85,17 @@ fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
         pending_sealed: row.opt_bytes()?,
         completed: row.opt_time()?.is_some(),
         expires_at: row.time()?,
+        organization_id: row.opt_text()?,
+        invitation: carried(row.opt_text()?, row.opt_int()?),
     })
 }
 
 pub const INSERT: &str = "INSERT INTO authorization_requests (id, environment_id, client_id, redirect_uri, state, code_challenge, \
-     screen_hint, browser_hash, email, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+     screen_hint, browser_hash, email, expires_at, created_at, organization_id, invitation_hash, invitation_session) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 pub const FIND: &str = "SELECT id, environment_id, client_id, redirect_uri, state, code_challenge, screen_hint, browser_hash, email, \
-     magic_auth_id, pending_sealed, completed_at, expires_at FROM authorization_requests WHERE id = $1";
+     magic_auth_id, pending_sealed, completed_at, expires_at, organization_id, invitation_hash, invitation_session FROM authorization_requests WHERE id = $1";
+pub const CLEAR_INVITATION: &str = "UPDATE authorization_requests SET invitation_hash = NULL WHERE environment_id = $1 AND id = $2";
 pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL \
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const UPDATE_MAGIC_AUTH: &str =

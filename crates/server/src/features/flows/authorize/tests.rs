@@ -74,6 +74,7 @@ both_engines!(other_mistakes_go_back_to_the_app_with_the_state, |app| async move
         ("&state=s&request_uri=https://evil.example/r", "request_not_supported"),
         ("&state=s&prompt=none", "login_required"),
         ("&state=s&organization_id=org_x", "organization_invalid"),
+        ("&state=s&organization_id=org_x&connection_id=conn_x", "ambiguous_connection_selector"),
         ("&state=s&connection_id=conn_x", "ambiguous_connection_selector"),
     ] {
         let answer = app.browser().get(&url(&app, CALLBACK, extra)).await;

@@ -27,7 +27,7 @@ pub struct DeviceCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Pending,
-    Approved { user_id: UserId, method: Method, authenticated_at: Timestamp },
+    Approved(Approval),
     Denied,
     Redeemed,
 }
@@ -39,8 +39,18 @@ pub enum Poll {
     SlowDown,
     Pending,
     Denied,
-    Approved { user_id: UserId, method: Method, authenticated_at: Timestamp },
+    Approved(Approval),
     Spent,
+}
+
+/// Who allowed the device, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    pub user_id: UserId,
+    pub method: Method,
+    pub authenticated_at: Timestamp,
+    /// The organization that the person chose, if there was a choice.
+    pub organization_id: Option<String>,
 }
 
 /// Too soon comes before the state: a device that does not wait learns nothing by it.
@@ -54,9 +64,7 @@ pub fn decide_poll(code: &DeviceCode, now: Timestamp) -> Poll {
         State::Pending => Poll::Pending,
         State::Denied => Poll::Denied,
         State::Redeemed => Poll::Spent,
-        State::Approved { user_id, method, authenticated_at } => {
-            Poll::Approved { user_id: user_id.clone(), method: *method, authenticated_at: *authenticated_at }
-        }
+        State::Approved(approval) => Poll::Approved(approval.clone()),
     }
 }
 

@@ -1,6 +1,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
-use gatewright_base::Secret;
+use gatewright_base::{Page, PageQuery, Secret};
+use gatewright_db::Tx;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -13,10 +14,13 @@ use super::model::{
 };
 use super::writes::{self, Refusal, Update};
 use crate::features::credentials::passwords::{self, HashType, SaltPosition};
+use crate::features::flows::organization_memberships::LastAdmin;
+use crate::features::records::organization_memberships::{self, Status};
+use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::users::{
     self, EmailAddress, FieldError, Metadata, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata,
 };
-use crate::platform::cx::Cx;
+use crate::platform::cx::{Cx, EnvironmentId};
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::extract::{Caller, Json, Path, Query};
 use crate::web::view::List;
@@ -111,22 +115,57 @@ async fn create(
     responses((status = 200, body = List<UserView>), (status = 422, body = ErrorBody)))]
 async fn list(State(cx): State<Cx>, caller: Caller, query: Query) -> Result<axum::Json<List<UserView>>, ApiError> {
     let page = query.page()?;
-    for name in ["organization_id", "organization"] {
-        if let Some(id) = query.scalar(name)?.filter(|id| !id.is_empty()) {
-            let id: String = id.chars().take(200).collect();
-            return Err(ApiError::unprocessable(format!("Organization not found: '{id}'.")));
-        }
-    }
+    let organization = match query.scalar("organization_id")?.filter(|id| !id.is_empty()) {
+        Some(id) => Some(id),
+        None => query.scalar("organization")?.filter(|id| !id.is_empty()),
+    };
+    let organization = organization.map(OrganizationId::from_text);
     let email = match query.scalar("email")?.filter(|text| !text.is_empty()) {
         None => None,
         // What is no address is nobody's.
         Some(text) => match EmailAddress::parse(text) {
             Some(email) => Some(email),
-            None => return Ok(axum::Json(gatewright_base::Page { data: Vec::new(), before: None, after: None }.into())),
+            None => return Ok(axum::Json(Page { data: Vec::new(), before: None, after: None }.into())),
         },
     };
-    let users = cx.db().scan(move |tx| users::list(tx, &caller.environment, email.as_ref(), &page)).await?;
+    let environment = caller.environment;
+    let users = cx
+        .db()
+        .scan(move |tx| match &organization {
+            None => Ok(users::list(tx, &environment, email.as_ref(), &page)?),
+            Some(organization) => list_members(tx, &environment, organization, email.as_ref(), &page),
+        })
+        .await?;
     Ok(axum::Json(users.map(|user| UserView::from(&user)).into()))
+}
+
+/// The active members of an organization, or the one of them with `email`.
+fn list_members(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    email: Option<&EmailAddress>,
+    page: &PageQuery,
+) -> Result<Page<User>, ApiError> {
+    if organizations::find(tx, environment, organization)?.is_none() {
+        let id: String = organization.as_str().chars().take(200).collect();
+        return Err(ApiError::unprocessable(format!("Organization not found: '{id}'.")));
+    }
+    if let Some(email) = email {
+        let mut found = users::list(tx, environment, Some(email), page)?;
+        let mut members = Vec::new();
+        for user in found.data {
+            let membership = organization_memberships::find_of(tx, environment, &user.id, organization)?;
+            if membership.is_some_and(|membership| membership.status == Status::Active) {
+                members.push(user);
+            }
+        }
+        found.data = members;
+        return Ok(found);
+    }
+    let ids = organization_memberships::list_user_ids(tx, environment, organization, page)?;
+    let data = ids.data.iter().filter_map(|id| users::find(tx, environment, id).transpose()).collect::<Result<_, _>>()?;
+    Ok(Page { data, before: ids.before, after: ids.after })
 }
 
 /// One user.
@@ -245,7 +284,8 @@ async fn update(
 
 /// Deletes a user for good, with password, sessions and all.
 #[utoipa::path(delete, path = "/user_management/users/{id}", operation_id = "delete_user", tag = "user-management.users",
-    params(("id" = String, Path)), responses((status = 200), (status = 404, body = ErrorBody)))]
+    params(("id" = String, Path)), responses((status = 200), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "An organization would lose its last active admin.")))]
 async fn delete(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let (scribe, user) = (caller.scribe(&cx), UserId::from_text(id.as_str()));
     match cx.db().write(move |tx| writes::delete(tx, &caller.environment, &user, &scribe)).await {
@@ -337,6 +377,12 @@ fn refuse(refusal: Refusal, id: &str) -> ApiError {
         Refusal::EmailTaken => ApiError::bad_request("email_not_available", "This email is not available."),
         Refusal::ExternalIdTaken => ApiError::bad_request("external_id_already_used", "This external ID is already used by another user."),
         Refusal::Metadata(error) => refuse_metadata(&error),
+        Refusal::LastAdmin(LastAdmin { organization_id }) => ApiError::conflict(
+            "user_deletion_not_allowed",
+            format!(
+                "The user is the last active admin of organization '{organization_id}'. Make another member admin first, or delete the organization."
+            ),
+        ),
         Refusal::Db(error) => error.into(),
     }
 }

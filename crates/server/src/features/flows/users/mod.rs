@@ -7,6 +7,8 @@ mod model;
 mod tests;
 mod writes;
 
+pub use model::{MetadataBody, check_metadata_names, emptying, first_metadata, not_null, nullable};
+
 use crate::features::Feature;
 
 pub fn feature() -> Feature {

@@ -5,7 +5,8 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 
 use super::model::{emptying, is_other_address};
-use crate::features::credentials::{email_changes, email_verifications, magic_auths, password_resets, passwords, sessions};
+use crate::features::credentials::{api_keys, email_changes, email_verifications, magic_auths, password_resets, passwords, sessions};
+use crate::features::flows::organization_memberships::{self, LastAdmin};
 use crate::features::records::users::{self, FieldError, MetadataPatch, User, UserChange, UserId, UserView};
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};
@@ -17,6 +18,7 @@ pub enum Refusal {
     EmailTaken,
     ExternalIdTaken,
     Metadata(FieldError),
+    LastAdmin(LastAdmin),
     Db(DbError),
 }
 
@@ -87,8 +89,13 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, update:
     Ok(changed)
 }
 
-/// Deletes the user with all that hangs on it: password, sessions, codes, links.
+/// Deletes the user with all that hangs on it: memberships, password, sessions, codes, links.
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, scribe: &Scribe) -> Result<(), Refusal> {
+    if !users::lock(tx, environment, id)? {
+        return Err(Refusal::NotFound);
+    }
+    api_keys::delete_of_user(tx, environment, id, scribe)?;
+    organization_memberships::delete_of_user(tx, environment, id, scribe)?.map_err(Refusal::LastAdmin)?;
     let user = users::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     scribe.record(tx, environment, &Event::new("user.deleted", UserView::from(&user)))?;
     Ok(())

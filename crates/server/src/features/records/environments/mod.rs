@@ -6,13 +6,14 @@ mod store;
 
 pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
 pub use store::{
-    KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list, list_clients,
-    list_keys, revoke_key, update_settings,
+    ClientRow, KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list,
+    list_client_rows, list_clients, list_keys, revoke_key, update_settings,
 };
 
 use gatewright_db::DbError;
 
 use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::last_uses;
 
 /// Who holds `key`, if it is live. Development keys are known only to a development server.
 pub async fn find_key_holder(cx: &Cx, key: &str) -> Result<Option<KeyHolder>, DbError> {
@@ -22,6 +23,18 @@ pub async fn find_key_holder(cx: &Cx, key: &str) -> Result<Option<KeyHolder>, Db
     let hash = gatewright_jose::hash_secret(key);
     let dev = cx.config().dev;
     cx.db().read(move |tx| Ok::<_, DbError>(store::find_key_holder(tx, &hash)?.filter(|holder| dev || !holder.dev))).await
+}
+
+/// Remembers that the holder's key was used. Costs the caller nothing.
+pub fn note_use_of_key(cx: &Cx, holder: &KeyHolder) {
+    let (environment, id) = (holder.environment.clone(), EnvironmentKeyId::from_text(&holder.key_id));
+    last_uses::note(cx, &holder.key_id, move |tx, now, not_after| store::mark_key_used(tx, &environment, &id, now, not_after));
+}
+
+/// Remembers that a sign-in or a renewal through the client succeeded. Costs the caller nothing.
+pub fn note_use_of_client(cx: &Cx, client: &Client) {
+    let (environment, id) = (client.environment.id.clone(), client.id.clone());
+    last_uses::note(cx, client.id.as_str(), move |tx, now, not_after| store::mark_client_used(tx, &environment, &id, now, not_after));
 }
 
 /// The environment of an authenticated caller. Environments are never deleted, so it is there.

@@ -58,6 +58,10 @@ pub struct Settings {
     pub sign_up: bool,
     pub password: bool,
     pub magic_auth: bool,
+    /// Whether a membership may have several roles. On: nothing asks for a second role by accident, and who wants one role only says so here.
+    pub multiple_roles: bool,
+    /// Whether an organization that has members keeps its last active admin.
+    pub keep_last_admin: bool,
     /// Days a signing key signs before the next takes over.
     pub key_rotation_days: u32,
     /// A new key is published this long before it may sign: longer than any verifier caches the key set.
@@ -78,6 +82,8 @@ impl Default for Settings {
             sign_up: true,
             password: true,
             magic_auth: true,
+            multiple_roles: true,
+            keep_last_admin: true,
             key_rotation_days: 90,
             key_publish_seconds: 3_600,
         }

@@ -39,6 +39,43 @@ pub fn list_clients(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<
     tx.list(LIST_CLIENTS, params![environment])?.into_iter().map(|mut row| Ok((row.id()?, row.text()?))).collect()
 }
 
+/// A client as an inventory shows it.
+pub struct ClientRow {
+    pub id: ClientId,
+    pub name: String,
+    pub created_at: Timestamp,
+    pub last_used_at: Option<Timestamp>,
+}
+
+pub fn list_client_rows(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<ClientRow>, DbError> {
+    tx.list(LIST_CLIENT_ROWS, params![environment])?
+        .into_iter()
+        .map(|mut row| Ok(ClientRow { id: row.id()?, name: row.text()?, created_at: row.time()?, last_used_at: row.opt_time()? }))
+        .collect()
+}
+
+/// Unless a use after `not_after` is on record.
+pub fn mark_client_used(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    id: &ClientId,
+    now: Timestamp,
+    not_after: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(MARK_CLIENT_USED, params![environment, id, now, not_after]).map(drop)
+}
+
+/// Unless a use after `not_after` is on record.
+pub fn mark_key_used(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    id: &EnvironmentKeyId,
+    now: Timestamp,
+    not_after: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(MARK_KEY_USED, params![environment, id, now, not_after]).map(drop)
+}
+
 /// A new API key; only the hash of `secret_hash`'s secret is kept.
 pub struct NewKey<'a> {
     pub id: &'a EnvironmentKeyId,
@@ -58,20 +95,28 @@ pub fn find_key_holder(tx: &mut Tx<'_>, secret_hash: &str) -> Result<Option<KeyH
         .transpose()
 }
 
-/// One API key as an operator sees it: id, name, the ends of its value, when made, when revoked.
+/// One API key as an operator sees it: id, name, the ends of its value, when made, when revoked, when last used.
 pub struct KeyRow {
     pub id: EnvironmentKeyId,
     pub name: String,
     pub obfuscated: String,
     pub created_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
 }
 
 pub fn list_keys(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Vec<KeyRow>, DbError> {
     tx.list(LIST_KEYS, params![environment])?
         .into_iter()
         .map(|mut row| {
-            Ok(KeyRow { id: row.id()?, name: row.text()?, obfuscated: row.text()?, created_at: row.time()?, revoked_at: row.opt_time()? })
+            Ok(KeyRow {
+                id: row.id()?,
+                name: row.text()?,
+                obfuscated: row.text()?,
+                created_at: row.time()?,
+                revoked_at: row.opt_time()?,
+                last_used_at: row.opt_time()?,
+            })
         })
         .collect()
 }
@@ -109,11 +154,16 @@ pub const INSERT_CLIENT: &str = "INSERT INTO clients (id, environment_id, name, 
 pub const FIND_CLIENT: &str = "SELECT c.id, e.id, e.name, e.settings, e.created_at FROM clients c \
      JOIN environments e ON e.id = c.environment_id WHERE c.id = $1";
 pub const LIST_CLIENTS: &str = "SELECT id, name FROM clients WHERE environment_id = $1 ORDER BY id";
+pub const LIST_CLIENT_ROWS: &str = "SELECT id, name, created_at, last_used_at FROM clients WHERE environment_id = $1 ORDER BY id";
+pub const MARK_CLIENT_USED: &str = "UPDATE clients SET last_used_at = $3 \
+     WHERE environment_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at <= $4)";
+pub const MARK_KEY_USED: &str = "UPDATE environment_keys SET last_used_at = $3 \
+     WHERE environment_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at <= $4)";
 pub const INSERT_KEY: &str = "INSERT INTO environment_keys (id, environment_id, name, secret_hash, obfuscated, dev, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 pub const FIND_KEY_HOLDER: &str = "SELECT environment_id, id, dev FROM environment_keys WHERE secret_hash = $1 AND revoked_at IS NULL";
 pub const LIST_KEYS: &str =
-    "SELECT id, name, obfuscated, created_at, revoked_at FROM environment_keys WHERE environment_id = $1 ORDER BY id";
+    "SELECT id, name, obfuscated, created_at, revoked_at, last_used_at FROM environment_keys WHERE environment_id = $1 ORDER BY id";
 pub const REVOKE_KEY: &str = "UPDATE environment_keys SET revoked_at = $3 WHERE environment_id = $1 AND id = $2 AND revoked_at IS NULL";
 pub const FIND_META: &str = "SELECT value FROM meta WHERE key = $1";
 pub const INSERT_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";

@@ -1,7 +1,9 @@
 //! Parses and renders templates. Pure, bounded by the length of its input, and unable to fail with anything but its two errors.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::features::records::organization_memberships::Membership;
+use crate::features::records::organizations::{Organization, OrganizationDomain};
 use crate::features::records::users::User;
 
 /// Longest template in bytes.
@@ -17,6 +19,18 @@ const MAX_DEPTH: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateFacts<'a> {
     pub user: &'a User,
+    pub organization: Option<OrganizationFacts<'a>>,
+}
+
+/// The roots `organization` and `organization_membership`.
+#[derive(Clone, Copy, Debug)]
+pub struct OrganizationFacts<'a> {
+    pub organization: &'a Organization,
+    pub domains: &'a [OrganizationDomain],
+    pub membership: &'a Membership,
+    /// The slug of the role that counts most, and those of all.
+    pub role: Option<&'a str>,
+    pub roles: &'a [String],
 }
 
 /// The claims that `template` gives for `facts`, each to be merged into the token.
@@ -265,6 +279,50 @@ fn find_fact(facts: &TemplateFacts<'_>, path: &[String]) -> Value {
             _ => Value::Null,
         },
         ["user", "metadata", key] => user.metadata.get(key).map_or(Value::Null, |value| Value::from(value.as_str())),
+        ["organization", ref rest @ ..] => facts.organization.map_or(Value::Null, |facts| organization_fact(&facts, rest)),
+        ["organization_membership", ref rest @ ..] => facts.organization.map_or(Value::Null, |facts| membership_fact(&facts, rest)),
+        _ => Value::Null,
+    }
+}
+
+fn organization_fact(facts: &OrganizationFacts<'_>, path: &[&str]) -> Value {
+    let OrganizationFacts { organization, domains, .. } = facts;
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    match *path {
+        ["id"] => Value::from(organization.id.as_str()),
+        ["name"] => Value::from(organization.name.as_str()),
+        ["external_id"] => text(&organization.external_id),
+        ["stripe_customer_id"] => text(&organization.stripe_customer_id),
+        ["created_at"] => Value::from(organization.created_at.to_string()),
+        ["updated_at"] => Value::from(organization.updated_at.to_string()),
+        ["metadata"] => organization.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect(),
+        ["metadata", key] => organization.metadata.get(key).map_or(Value::Null, |value| Value::from(value.as_str())),
+        ["domains"] => domains.iter().map(domain_fact).collect(),
+        ["domains", index, field] => {
+            let domain = index.parse().ok().and_then(|index: usize| domains.get(index));
+            domain.map_or(Value::Null, |domain| domain_fact(domain)[field].take())
+        }
+        _ => Value::Null,
+    }
+}
+
+fn domain_fact(domain: &OrganizationDomain) -> Value {
+    json!({"id": domain.id, "domain": domain.domain, "state": domain.state.as_str()})
+}
+
+fn membership_fact(facts: &OrganizationFacts<'_>, path: &[&str]) -> Value {
+    let OrganizationFacts { membership, role, roles, .. } = facts;
+    match *path {
+        ["id"] => Value::from(membership.id.as_str()),
+        ["user_id"] => Value::from(membership.user_id.as_str()),
+        ["organization_id"] => Value::from(membership.organization_id.as_str()),
+        ["status"] => Value::from(membership.status.as_str()),
+        ["created_at"] => Value::from(membership.created_at.to_string()),
+        ["updated_at"] => Value::from(membership.updated_at.to_string()),
+        ["role", "slug"] => role.map_or(Value::Null, Value::from),
+        ["roles"] => roles.iter().map(|slug| json!({"slug": slug})).collect(),
+        ["custom_attributes"] => json!(membership.custom_attributes),
+        ["custom_attributes", key] => json!(membership.custom_attributes)[key].take(),
         _ => Value::Null,
     }
 }
@@ -517,7 +575,9 @@ mod tests {
     }
 
     fn rendered(template: &str) -> Value {
-        Value::Object(render(template, &TemplateFacts { user: &ada() }).unwrap_or_else(|error| panic!("{template}: {error}")))
+        Value::Object(
+            render(template, &TemplateFacts { user: &ada(), organization: None }).unwrap_or_else(|error| panic!("{template}: {error}")),
+        )
     }
 
     fn problem(template: &str) -> Problem {
@@ -651,7 +711,7 @@ mod tests {
         // {"a":"..."} is 8 bytes around the text.
         let long = |length: usize| format!("{{\"a\": \"{}\"}}", "x".repeat(length - 8));
         let facts = ada();
-        let facts = TemplateFacts { user: &facts };
+        let facts = TemplateFacts { user: &facts, organization: None };
         assert!(render(&long(MAX_RENDERED_BYTES), &facts).is_ok());
         assert_eq!(render(&long(MAX_RENDERED_BYTES + 1), &facts), Err(RenderError::TooBig));
         let deep = |levels: usize| format!("{{\"a\": {}1{}}}", "[".repeat(levels), "]".repeat(levels));
@@ -675,7 +735,7 @@ mod tests {
             ],
         ) {
             let user = ada();
-            if let Ok(claims) = render(&text, &TemplateFacts { user: &user }) {
+            if let Ok(claims) = render(&text, &TemplateFacts { user: &user, organization: None }) {
                 prop_assert!(RESERVED_CLAIMS.iter().all(|claim| !claims.contains_key(*claim)));
                 prop_assert!(claims.values().all(|value| !value.is_null()));
             }

@@ -10,7 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{RESERVED_CLAIMS, RenderError, TemplateFacts, render};
+pub use engine::{OrganizationFacts, RESERVED_CLAIMS, RenderError, TemplateFacts, render};
 pub use store::find;
 
 use crate::features::Feature;

@@ -6,13 +6,15 @@ use axum::response::Response;
 use gatewright_db::DbError;
 use gatewright_jose::normalize_user_code;
 
+use super::choose_organization::options;
 use super::limits;
 use super::sign_in::too_many;
 use super::view::{Device, DeviceConfirm, DeviceDone, FormError};
 use super::wait::{believe, go};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
+use crate::features::flows::authenticate::{self, OrganizationChoice};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
-use crate::features::flows::device::{self, DeviceCode};
+use crate::features::flows::device::{self, Approval, DeviceCode};
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
 use crate::web::extract::FormFields;
@@ -57,16 +59,23 @@ pub async fn show_confirm(State(cx): State<Cx>, visit: Visit) -> Result<Response
     let typed = visit.query.one("user_code").ok().flatten().unwrap_or_default();
     let found = load(&cx, &visit, typed).await?;
     match found.signed_in {
-        Some((_, user)) => {
-            let view = DeviceConfirm {
-                client_name: cx.config().brand.name.clone(),
-                user_code: found.code.user_code,
-                email: user.email.as_str().to_owned(),
-            };
-            Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
-        }
+        Some((_, user)) => Ok(confirm_page(&cx, &visit, StatusCode::OK, found.code, &user, found.choices, vec![])),
         None => sign_in_first(&cx, &visit, &found).await,
     }
+}
+
+fn confirm_page(
+    cx: &Cx,
+    visit: &Visit,
+    status: StatusCode,
+    code: DeviceCode,
+    user: &User,
+    choices: Vec<OrganizationChoice>,
+    errors: Vec<FormError>,
+) -> Response {
+    let (client_name, email) = (cx.config().brand.name.clone(), user.email.as_str().to_owned());
+    let view = DeviceConfirm { client_name, user_code: code.user_code, email, organizations: options(choices), errors };
+    visit.page(cx, status, &view, "", None)
 }
 
 pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
@@ -74,13 +83,20 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
     let found = load(&cx, &visit, form.text("user_code")).await?;
     let Some((session, user)) = found.signed_in else { return Ok(go(&confirm_path(&found.code.user_code), [])) };
     let allowed = form.text("decision") == "allow";
+    let chosen = form.text("organization_id");
+    let organization_id = found.choices.iter().find(|choice| choice.id == chosen).map(|choice| choice.id.clone());
+    // Between several the person decides; the decision itself comes when the device asks for its tokens.
+    if allowed && organization_id.is_none() && found.choices.len() > 1 {
+        let errors = vec![FormError::OrganizationMissing];
+        return Ok(confirm_page(&cx, &visit, RETRY, found.code, &user, found.choices, errors));
+    }
+    let approval = Approval { user_id: user.id, method: session.method, authenticated_at: session.authenticated_at, organization_id };
     let (environment, user_code, browser, now) = (found.code.environment, found.code.user_code, visit.browser.hash(), cx.now());
     let answered = cx
         .db()
         .write(move |tx| {
             if allowed {
-                let approved = (&user.id, session.method, session.authenticated_at);
-                device::mark_approved(tx, &environment, &user_code, &browser, approved, now)
+                device::mark_approved(tx, &environment, &user_code, &browser, &approval, now)
             } else {
                 device::mark_denied(tx, &environment, &user_code, &browser, now)
             }
@@ -95,6 +111,8 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
 struct Found {
     code: DeviceCode,
     signed_in: Option<(BrowserSession, User)>,
+    /// The organizations that the signed-in user may act for.
+    choices: Vec<OrganizationChoice>,
 }
 
 /// The pending code that this browser typed; no other browser may answer for it.
@@ -111,7 +129,11 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
                 Some(session) => users::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
                 None => None,
             };
-            Ok(Some(Found { code, signed_in }))
+            let choices = match &signed_in {
+                Some((_, user)) => authenticate::list_organizations_of(tx, &code.environment, &user.id)?,
+                None => Vec::new(),
+            };
+            Ok(Some(Found { code, signed_in, choices }))
         })
         .await?;
     let found = found.ok_or_else(|| Refused::page(Problem::RequestExpired))?;
@@ -129,6 +151,8 @@ async fn sign_in_first(cx: &Cx, visit: &Visit, found: &Found) -> Result<Response
         target: Target::Page { path: confirm_path(&found.code.user_code) },
         code_challenge: None,
         sign_up: false,
+        organization_id: None,
+        invitation: None,
         browser_hash: visit.browser.hash(),
         email: None,
         magic_auth_id: None,

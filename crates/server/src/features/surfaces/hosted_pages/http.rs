@@ -4,7 +4,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::view::SignedOut;
-use super::{device, password_reset, sign_in, sign_up};
+use super::{choose_organization, device, invite, password_reset, sign_in, sign_up};
 use crate::platform::cx::Cx;
 use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
@@ -20,8 +20,11 @@ pub fn routes() -> Router<Cx> {
         .route("/verify-email/send", axum::routing::post(sign_up::send_again))
         .route("/forgot-password", get(password_reset::show_forgot).post(password_reset::submit_forgot))
         .route("/reset-password", get(password_reset::show_reset).post(password_reset::submit_reset))
+        .route("/choose-organization", get(choose_organization::show).post(choose_organization::submit))
         .route("/device", get(device::show).post(device::submit))
         .route("/device/confirm", get(device::show_confirm).post(device::submit_confirm))
+        .route("/invite", get(invite::show).post(invite::submit))
+        .route("/invite/accepted", get(invite::show_accepted))
         .route("/signed-out", get(signed_out))
 }
 

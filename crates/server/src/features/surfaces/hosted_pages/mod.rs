@@ -1,8 +1,10 @@
 //! The pages where people sign in: plain forms, one step a page, the state in the authorization request's row. Each ends in the same
 //! decision as the API does (`flows::authenticate`).
 
+mod choose_organization;
 mod device;
 mod http;
+mod invite;
 mod limits;
 mod password_reset;
 mod sign_in;

@@ -45,6 +45,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         let error = if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress };
         return Ok(page(&cx, &visit, &waiting, RETRY, typed.chars().take(254).collect(), vec![error]));
     };
+    if !waiting.admits(&email) {
+        return Ok(page(&cx, &visit, &waiting, RETRY, typed, vec![FormError::NotInvited]));
+    }
     keep_email(&cx, &waiting, &email).await?;
     if waiting.client.environment.settings.password {
         return Ok(waiting.go("/sign-in/password"));

@@ -55,7 +55,10 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     }
     let password = Secret::new(form.text("password").to_owned());
     let email = EmailAddress::parse(&kept.email);
-    let errors = check(&cx, &kept, email.as_ref(), password.reveal());
+    let mut errors = check(&cx, &kept, email.as_ref(), password.reveal());
+    if email.as_ref().is_some_and(|email| !waiting.admits(email)) {
+        errors.push(FormError::NotInvited);
+    }
     let (Some(email), true) = (email, errors.is_empty()) else { return again(kept, RETRY, errors) };
     let hash = match passwords::hash(&cx, &password).await {
         Ok(hash) => hash,

@@ -21,8 +21,11 @@ pub const TEMPLATES: Templates = &[
     ("gate/reset_password.html", include_str!("templates/reset_password.html")),
     ("gate/password_changed.html", include_str!("templates/password_changed.html")),
     ("gate/device.html", include_str!("templates/device.html")),
+    ("gate/choose_organization.html", include_str!("templates/choose_organization.html")),
     ("gate/device_confirm.html", include_str!("templates/device_confirm.html")),
     ("gate/device_done.html", include_str!("templates/device_done.html")),
+    ("gate/invite.html", include_str!("templates/invite.html")),
+    ("gate/invite_accepted.html", include_str!("templates/invite_accepted.html")),
     ("gate/signed_out.html", include_str!("templates/signed_out.html")),
     ("gate/error.html", include_str!("templates/error.html")),
 ];
@@ -121,6 +124,22 @@ pub struct Device {
     pub errors: Vec<FormError>,
 }
 
+/// `GET|POST /choose-organization`, field `organization_id`.
+#[derive(Debug, Default, Serialize)]
+pub struct ChooseOrganization {
+    /// The account that signs in.
+    pub email: String,
+    pub organizations: Vec<OrganizationOption>,
+    pub errors: Vec<FormError>,
+}
+
+/// One organization to choose.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OrganizationOption {
+    pub id: String,
+    pub name: String,
+}
+
 /// `POST /device/confirm` with `user_code` and `decision` = `allow` or `deny`.
 #[derive(Debug, Default, Serialize)]
 pub struct DeviceConfirm {
@@ -130,6 +149,9 @@ pub struct DeviceConfirm {
     pub user_code: String,
     /// The signed-in account.
     pub email: String,
+    /// To choose from (`organization_id`); fewer than two show no choice.
+    pub organizations: Vec<OrganizationOption>,
+    pub errors: Vec<FormError>,
 }
 
 /// After the decision.
@@ -137,6 +159,33 @@ pub struct DeviceConfirm {
 pub struct DeviceDone {
     pub client_name: String,
     pub allowed: bool,
+}
+
+/// `GET|POST /invite`, field `account` = `current` or `other`.
+#[derive(Default, Serialize)]
+pub struct Invite {
+    /// The name of the organization to join; none for an invitation to the app.
+    pub organization: Option<String>,
+    pub inviter: Option<String>,
+    /// The invited address.
+    pub email: String,
+    /// Who is signed in in this browser, if they may accept as they are.
+    pub signed_in_as: Option<String>,
+    /// For the hidden field; empty when an authorization request carries the invitation.
+    pub invitation_token: String,
+}
+
+impl fmt::Debug for Invite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invite").field("organization", &self.organization).finish_non_exhaustive()
+    }
+}
+
+/// `GET /invite/accepted`.
+#[derive(Debug, Default, Serialize)]
+pub struct InviteAccepted {
+    /// Where "Continue" leads; no button without it.
+    pub continue_href: Option<String>,
 }
 
 /// `GET /signed-out`.
@@ -152,6 +201,8 @@ pub enum FormError {
     EmailMissing,
     /// Not an address.
     EmailNotAnAddress,
+    /// Not an address that may accept the invitation of this sign-in.
+    NotInvited,
     /// `/sign-in/password`: field empty.
     PasswordMissing,
     /// New password: fewer than `minimum` characters.
@@ -176,6 +227,8 @@ pub enum FormError {
     TooManyTries {
         minutes: u32,
     },
+    /// None of the offered organizations.
+    OrganizationMissing,
     /// `/device`: field empty.
     UserCodeMissing,
     /// `/device`: no such code, or it is too old.
@@ -191,7 +244,7 @@ impl FormError {
     /// The name of the input the error belongs to, or none.
     pub const fn field(&self) -> Option<&'static str> {
         match self {
-            Self::EmailMissing | Self::EmailNotAnAddress => Some("email"),
+            Self::EmailMissing | Self::EmailNotAnAddress | Self::NotInvited => Some("email"),
             Self::PasswordMissing
             | Self::PasswordTooShort { .. }
             | Self::PasswordTooLong { .. }
@@ -200,6 +253,7 @@ impl FormError {
             | Self::SignInRefused => Some("password"),
             Self::CodeMissing | Self::CodeWrong | Self::CodeExpired | Self::CodeUsed => Some("code"),
             Self::UserCodeMissing | Self::UserCodeUnknown => Some("user_code"),
+            Self::OrganizationMissing => Some("organization_id"),
             Self::NameTooLong { field, .. } => Some(field),
             Self::TooManyTries { .. } => None,
         }
@@ -210,6 +264,7 @@ impl FormError {
         Some(match self {
             Self::EmailMissing => "error.email_missing",
             Self::EmailNotAnAddress => "error.email_not_an_address",
+            Self::NotInvited => "error.not_invited",
             Self::PasswordMissing => "error.password_missing",
             Self::PasswordTooShort { .. } => "error.password_too_short",
             Self::PasswordTooLong { .. } => "error.password_too_long",
@@ -220,6 +275,7 @@ impl FormError {
             Self::CodeWrong => "error.code_wrong.field",
             Self::CodeExpired => "error.code_expired.field",
             Self::CodeUsed => "error.code_used.field",
+            Self::OrganizationMissing => "error.organization_missing",
             Self::UserCodeMissing => "error.user_code_missing",
             Self::UserCodeUnknown => "error.user_code_unknown.field",
             Self::NameTooLong { .. } => "error.name_too_long",
@@ -295,7 +351,9 @@ views! {
     VerifyEmail at "/verify-email" => "gate/verify_email.html",
     ForgotPassword at "/forgot-password" => "gate/forgot_password.html",
     ForgotPasswordSent at "/forgot-password" => "gate/forgot_password_sent.html",
+    ChooseOrganization at "/choose-organization" => "gate/choose_organization.html",
     Device at "/device" => "gate/device.html",
+    InviteAccepted at "/invite/accepted" => "gate/invite_accepted.html",
     SignedOut at "/signed-out" => "gate/signed_out.html",
 }
 
@@ -304,6 +362,15 @@ impl View for ResetPassword {
 
     fn address(&self, _shown_at: &str) -> Option<String> {
         Some(format!("/reset-password?token={}", percent_encode(&self.token)))
+    }
+}
+
+impl View for Invite {
+    const TEMPLATE: &'static str = "gate/invite.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        let carried = self.invitation_token.is_empty();
+        Some(if carried { "/invite".to_owned() } else { format!("/invite?invitation_token={}", percent_encode(&self.invitation_token)) })
     }
 }
 
@@ -367,6 +434,7 @@ mod tests {
         vec![
             FormError::EmailMissing,
             FormError::EmailNotAnAddress,
+            FormError::NotInvited,
             FormError::PasswordMissing,
             FormError::PasswordTooShort { minimum: 10 },
             FormError::PasswordTooLong { maximum: 128 },
@@ -378,6 +446,7 @@ mod tests {
             FormError::CodeExpired,
             FormError::CodeUsed,
             FormError::TooManyTries { minutes: 5 },
+            FormError::OrganizationMissing,
             FormError::UserCodeMissing,
             FormError::UserCodeUnknown,
             FormError::NameTooLong { field: "first_name", maximum: 80 },
@@ -392,6 +461,8 @@ mod tests {
             Problem::RequestExpired,
             Problem::WrongBrowser,
             Problem::LinkExpired { minutes: 30 },
+            Problem::InvitationNotValid,
+            Problem::InvitationForAnother,
             Problem::TooManyTries { minutes: 1 },
             Problem::Broken,
             Problem::NotFound,
@@ -426,13 +497,24 @@ mod tests {
             add(&format!("forgot_password {name}"), pages.render(&ForgotPassword { email: text(), errors: errors.clone() }, &frame));
             let reset = ResetPassword { token: text(), password_minimum: 10, errors: errors.clone() };
             add(&format!("reset_password {name}"), pages.render(&reset, &frame));
+            let organizations = vec![OrganizationOption { id: text(), name: text() }, OrganizationOption { id: text(), name: text() }];
+            let choice = ChooseOrganization { email: text(), organizations: organizations.clone(), errors: errors.clone() };
+            add(&format!("choose_organization {name}"), pages.render(&choice, &frame));
+            let confirm = DeviceConfirm { client_name: text(), user_code: text(), email: text(), organizations, errors: errors.clone() };
+            add(&format!("device_confirm {name}"), pages.render(&confirm, &frame));
             add(&format!("device {name}"), pages.render(&Device { user_code: text(), errors }, &frame));
         }
         add("forgot_password_sent", pages.render(&ForgotPasswordSent { email: text(), minutes: 30 }, &frame));
         add("password_changed", pages.render(&PasswordChanged { continue_href: Some(text()) }, &frame));
-        add("device_confirm", pages.render(&DeviceConfirm { client_name: text(), user_code: text(), email: text() }, &frame));
+        let confirm = DeviceConfirm { client_name: text(), user_code: text(), email: text(), ..DeviceConfirm::default() };
+        add("device_confirm", pages.render(&confirm, &frame));
         add("device allowed", pages.render(&DeviceDone { client_name: text(), allowed: true }, &frame));
         add("device denied", pages.render(&DeviceDone { client_name: text(), allowed: false }, &frame));
+        for (organization, inviter, signed_in_as) in [(Some(text()), Some(text()), Some(text())), (None, None, None)] {
+            let invite = Invite { organization, inviter, signed_in_as, email: text(), invitation_token: text() };
+            add("invite", pages.render(&invite, &frame));
+        }
+        add("invite accepted", pages.render(&InviteAccepted { continue_href: Some(text()) }, &frame));
         add("signed_out", pages.render(&SignedOut { sign_in_href: Some(text()) }, &frame));
         let labels = [ActionLabel::BackToSignIn, ActionLabel::StartAgain, ActionLabel::TryAgain];
         for (problem, label) in every_problem().into_iter().zip(labels.into_iter().cycle()) {
@@ -514,7 +596,8 @@ mod tests {
     #[test]
     fn secrets_of_a_page_are_not_in_its_debug_form() {
         let reset = ResetPassword { token: "secret-token".to_owned(), password_minimum: 10, errors: vec![] };
-        assert!(!format!("{reset:?} {:?}", frame(Lang::En)).contains("secret-token"));
+        let invite = Invite { invitation_token: "secret-token".to_owned(), ..Invite::default() };
+        assert!(!format!("{reset:?} {invite:?} {:?}", frame(Lang::En)).contains("secret-token"));
         assert!(!format!("{:?}", frame(Lang::En)).contains("csrf-token"));
     }
 }

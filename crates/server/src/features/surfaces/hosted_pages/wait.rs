@@ -5,12 +5,13 @@ use axum::response::Response;
 use gatewright_db::DbError;
 
 use super::limits;
+use crate::features::credentials::invitations::{self, Invitation};
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::Method;
-use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Spend, StepUp};
+use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Refusal, Spend, StepUp};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::origin_of};
 use crate::features::records::environments::{self, Client};
-use crate::features::records::users::User;
+use crate::features::records::users::{EmailAddress, User};
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
@@ -20,6 +21,8 @@ use crate::web::page::{self, Problem, Refused, Visit};
 pub struct Waiting {
     pub request: AuthorizationRequest,
     pub client: Client,
+    /// The invitation that the sign-in is to accept; pending, or the request would not be open.
+    pub invitation: Option<Invitation>,
 }
 
 impl Waiting {
@@ -45,10 +48,14 @@ impl Waiting {
             .read(move |tx| {
                 let Some(request) = authorize::find(tx, &id)? else { return Ok::<_, DbError>(None) };
                 let client = environments::find_client(tx, &request.client_id)?;
-                Ok(client.map(|client| (request, client)))
+                let invitation = match &request.invitation {
+                    Some(carried) => invitations::find_by_hash(tx, &request.environment, &carried.token_hash)?,
+                    None => None,
+                };
+                Ok(client.map(|client| (request, client, invitation)))
             })
             .await?;
-        let Some((request, client)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
+        let Some((request, client, invitation)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
         if !gatewright_jose::eq_constant_time(request.browser_hash.as_bytes(), visit.browser.hash().as_bytes()) {
             let problem = if visit.browser.returned { Problem::WrongBrowser } else { Problem::CookiesOff };
             return Err(Refused::page(problem));
@@ -56,7 +63,22 @@ impl Waiting {
         if request.completed || now >= request.expires_at {
             return Err(Refused::page(Problem::RequestExpired));
         }
-        Ok(Self { request, client })
+        if request.invitation.is_some() && !invitation.as_ref().is_some_and(|invitation| invitation.is_pending(now)) {
+            return Err(Refused::page(Problem::InvitationNotValid));
+        }
+        Ok(Self::new(request, client, invitation))
+    }
+
+    /// With its invitation, if it carries one, which opens a closed sign-up (contract 2.6). Who may come in by it is asked of each
+    /// address that is typed: see [`Waiting::admits`].
+    pub fn new(request: AuthorizationRequest, mut client: Client, invitation: Option<Invitation>) -> Self {
+        client.environment.settings.sign_up |= invitation.is_some();
+        Self { request, client, invitation }
+    }
+
+    /// Whether somebody with this address may go on: with an invitation, those whom it is for.
+    pub fn admits(&self, email: &EmailAddress) -> bool {
+        self.invitation.as_ref().is_none_or(|invitation| invitation.may_accept(email))
     }
 
     pub fn id(&self) -> &str {
@@ -80,17 +102,22 @@ impl Waiting {
         go(&format!("{path}?request={}", self.id()), [])
     }
 
-    /// Decides the sign-in of `user` and goes where the decision says.
+    /// Decides the sign-in of `user`, who proved it here and now, and goes where the decision says.
     pub async fn conclude(&self, cx: &Cx, visit: &Visit, user: User, method: Method) -> Result<Response, Refused> {
-        let email_key = user.email.key().to_owned();
-        let attempt = self.attempt(cx, visit, user, method);
-        let decision = {
-            let attempt = attempt.clone();
-            cx.db().read(move |tx| authenticate::decide_for(tx, &attempt)).await?
-        };
-        match decision {
+        self.go_on(cx, visit, self.attempt(cx, visit, user, method)).await
+    }
+
+    /// As [`Waiting::conclude`], for what was proved earlier in this sign-in.
+    pub async fn go_on(&self, cx: &Cx, visit: &Visit, attempt: Attempt) -> Result<Response, Refused> {
+        let invited = attempt.invitation.is_some();
+        let attempt = authenticate::accept_invitation(cx, attempt).await.map_err(invitation_problem)?;
+        if invited && attempt.invitation.is_none() {
+            let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
+            cx.db().write(move |tx| authorize::clear_invitation(tx, &environment, &id)).await?;
+        }
+        match authenticate::decide_sign_in(cx, &attempt).await? {
             Decision::Issue(permit) => {
-                let known = limits::known_cookie(cx, visit, &self.request.environment, &email_key);
+                let known = limits::known_cookie(cx, visit, &self.request.environment, attempt.user.email.key());
                 let Some(finished) = authorize::finish(cx, &self.request, attempt, &permit).await? else {
                     return Err(Refused::page(Problem::RequestExpired));
                 };
@@ -100,7 +127,17 @@ impl Waiting {
                 self.start_verification(cx, &attempt).await?;
                 Ok(self.go("/verify-email"))
             }
+            Decision::StepUp(step @ StepUp::OrganizationSelection(_)) => {
+                self.wait_for(cx, &attempt, step).await?;
+                Ok(self.go("/choose-organization"))
+            }
             Decision::StepUp(step) => Err(ApiError::internal(&format!("the hosted pages have no page for {}", step.code())).into()),
+            Decision::Refuse(Refusal::NotAMember) => {
+                // The app asked for the organization, so the app is told; the person's account is in order.
+                let text = "The user is not a member of the organization.";
+                let back = authorize::refuse(cx, &self.request, "access_denied", text).await?;
+                back.map(|location| go(&location, [])).ok_or_else(|| Refused::page(Problem::RequestExpired))
+            }
             Decision::Refuse(refusal) => Err(authenticate::refusal_error(refusal).into()),
         }
     }
@@ -112,7 +149,9 @@ impl Waiting {
             user,
             method,
             authenticated_at: cx.now(),
-            requested_organization: None,
+            requested_organization: self.request.organization_id.clone(),
+            without_organization: matches!(self.request.target, Target::Page { .. }),
+            invitation: self.invitation.clone(),
             origin: Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() },
             asked: asked(visit),
             record_success: true,
@@ -121,23 +160,26 @@ impl Waiting {
 
     /// Mails a code and lets the sign-in wait for it.
     pub async fn start_verification(&self, cx: &Cx, attempt: &Attempt) -> Result<(), ApiError> {
-        let waiting = authenticate::step_up(cx, attempt, StepUp::EmailVerification, Spend::Nothing).await?;
-        self.keep_pending(cx, &waiting.pending_token).await?;
-        Ok(())
+        self.wait_for(cx, attempt, StepUp::EmailVerification).await
     }
 
-    /// Notes which half-done sign-in this request waits with. The token is sealed: the row alone does not let anybody go on.
-    async fn keep_pending(&self, cx: &Cx, token: &str) -> Result<(), DbError> {
-        let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
-        let sealed = cx.master_key().seal("authorization_request", id.as_str(), token.as_bytes(), cx.rng());
-        cx.db().write(move |tx| authorize::update_pending(tx, &environment, &id, &sealed)).await
+    async fn wait_for(&self, cx: &Cx, attempt: &Attempt, step: StepUp) -> Result<(), ApiError> {
+        let waiting = authenticate::step_up(cx, attempt, step, Spend::Nothing).await?;
+        Ok(authorize::keep_pending(cx, &self.request, &waiting.pending_token).await?)
     }
 
-    /// The hash of the pending token kept by [`Waiting::keep_pending`].
+    /// The hash of the pending token of the half-done sign-in that this request waits with.
     pub fn pending_hash(&self, cx: &Cx) -> Option<String> {
-        let sealed = self.request.pending_sealed.as_deref()?;
-        let token = cx.master_key().open("authorization_request", self.id(), sealed).ok()?;
-        std::str::from_utf8(token.reveal()).ok().map(gatewright_jose::hash_secret)
+        authorize::pending_hash(cx, &self.request)
+    }
+}
+
+/// What the API answers in OAuth's words, a person reads on a page.
+fn invitation_problem(error: ApiError) -> Refused {
+    match error.code() {
+        Some("invitation_invalid") => Refused::page(Problem::InvitationNotValid),
+        Some("invitation_cannot_be_used_for_email") => Refused::page(Problem::InvitationForAnother),
+        _ => error.into(),
     }
 }
 

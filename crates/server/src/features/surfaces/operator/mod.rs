@@ -1,12 +1,16 @@
 //! What the command line does: environments and their keys, redirects and first users. No route leads here.
 
+mod flags;
 mod model;
+mod resource_types;
 #[cfg(test)]
 mod tests;
 
-pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewPerson, OperatorError, SigningKey};
+pub use flags::{NewFeatureFlag, plant_feature_flag};
+pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewMember, NewPerson, OperatorError, OrganizationFact, SigningKey};
+pub use resource_types::{NewResourceType, plant_resource_type};
 
-use gatewright_base::{Rng, Secret};
+use gatewright_base::{Order, PageQuery, Rng, Secret};
 use gatewright_db::{DbError, Tx};
 use gatewright_jose::{Algorithm, api_key, hash_secret};
 
@@ -18,7 +22,10 @@ pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
 use crate::features::credentials::passwords;
 use crate::features::credentials::signing_keys::{self, KeyState, RotateError};
 use crate::features::records::environments::{self, NewKey};
+use crate::features::records::organization_memberships::{self, NewMembership, Status};
+use crate::features::records::organizations::{self, NewOrganization, Organization, OrganizationView};
 use crate::features::records::redirect_uris::{self, DeleteRefusal};
+use crate::features::records::roles;
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -74,6 +81,7 @@ async fn insert_environment(
     let client_id: ClientId = cx.next_id();
     let key = MintedKey::new(cx, dev_key);
     let created = Created { environment: environment.clone(), client_id: client_id.clone(), api_key: key.secret.clone() };
+    let chance = cx.clone();
     let inserted = cx
         .db()
         .write(move |tx| {
@@ -81,6 +89,7 @@ async fn insert_environment(
                 return Err(OperatorError::name_taken(&environment.name));
             }
             environments::insert(tx, &environment)?;
+            roles::insert_defaults(tx, &environment.id, now, chance.rng())?;
             environments::insert_client(tx, &environment.id, &client_id, &environment.name, now)?;
             key.insert(tx, &environment.id, "first key", now)?;
             match &next {
@@ -261,6 +270,60 @@ pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerso
         Ok::<_, DbError>(Some(user.id.to_string()))
     });
     Ok(inserted.await?)
+}
+
+/// An organization known by its `external_id`, with these members; what is there already stays as it is. Gives its id.
+pub async fn plant_organization(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    name: &str,
+    external_id: &str,
+    members: Vec<NewMember>,
+) -> Result<String, OperatorError> {
+    let refused =
+        |error: users::FieldError| OperatorError::refused(format!("the organization {name:?} has a wrong {}", error.field), error.code);
+    organizations::check_organization_name(name).and_then(|()| users::check_external_id(external_id)).map_err(refused)?;
+    let new = NewOrganization { name: name.to_owned(), external_id: Some(external_id.to_owned()), ..NewOrganization::default() };
+    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
+    let organization = Organization::new(cx.next_id(), new, scribe.now);
+    let planted = cx.db().write(move |tx| {
+        let id = match organizations::find_by_external_id(tx, &environment, organization.external_id.as_deref().unwrap_or_default())? {
+            Some(known) => known.id,
+            None => {
+                organizations::insert(tx, &environment, &organization)?;
+                scribe.record(tx, &environment, &Event::new("organization.created", OrganizationView::of(&organization, &[])))?;
+                organization.id.clone()
+            }
+        };
+        organizations::lock(tx, &environment, &id)?;
+        for member in &members {
+            if roles::find_for(tx, &environment, Some(&id), &member.role)?.is_none() {
+                return Err(OperatorError::refused(
+                    format!("there is no role {:?}", member.role),
+                    "admin and member are there from the beginning",
+                ));
+            }
+            let Some(email) = EmailAddress::parse(&member.email) else { continue };
+            let Some(user) = users::find_by_email(tx, &environment, &email)? else {
+                return Err(OperatorError::refused(
+                    format!("{} is no user of the environment", member.email),
+                    "list it under users as well",
+                ));
+            };
+            let new = NewMembership::new(user.id, id.clone(), vec![member.role.clone()], Status::Active);
+            organization_memberships::insert(tx, &environment, new, &scribe)?;
+        }
+        Ok(id.to_string())
+    });
+    planted.await
+}
+
+/// The environment's organizations, oldest first, a hundred at most.
+pub async fn list_organizations(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<OrganizationFact>, DbError> {
+    let environment = environment.clone();
+    let page = PageQuery { limit: 100, order: Order::Asc, ..PageQuery::default() };
+    let rows = cx.db().scan(move |tx| organizations::list(tx, &environment, None, &page)).await?.data;
+    Ok(rows.into_iter().map(|row| OrganizationFact { id: row.id.into_string(), name: row.name, external_id: row.external_id }).collect())
 }
 
 /// Remembers the master key of a new database, and refuses another one later: what it sealed could not be opened.

@@ -36,9 +36,24 @@ pub struct ApiKey {
 
 impl From<KeyRow> for ApiKey {
     fn from(row: KeyRow) -> Self {
-        let KeyRow { id, name, obfuscated, created_at, revoked_at } = row;
+        let KeyRow { id, name, obfuscated, created_at, revoked_at, last_used_at: _ } = row;
         Self { id: id.into_string(), name, obfuscated, created_at, revoked_at }
     }
+}
+
+/// An organization as `gatewright dev` names it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct OrganizationFact {
+    pub id: String,
+    pub name: String,
+    pub external_id: Option<String>,
+}
+
+/// Somebody who is to be in an organization.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    pub email: String,
+    pub role: String,
 }
 
 /// A signing key as lists show it; `state` is `next`, `active` or `retiring`.

@@ -133,6 +133,7 @@ both_engines!(a_database_remembers_its_master_key_and_its_maker, |app| async mov
         clock: app.clock.clone(),
         rng: std::sync::Arc::new(gatewright_jose::SystemRng),
         master_key: MasterKey::generate(&gatewright_jose::SystemRng),
+        dns: std::sync::Arc::new(crate::testkit::TestDns::default()),
     };
     let config = Config { public_url: "http://localhost:4700".to_owned(), dev: true, ..Config::default() };
     let stranger = crate::build(config, parts).unwrap();
@@ -142,4 +143,34 @@ both_engines!(a_database_remembers_its_master_key_and_its_maker, |app| async mov
     mark_dev_database(app.cx()).await.unwrap();
     mark_dev_database(app.cx()).await.unwrap();
     assert!(is_dev_database(app.cx()).await.unwrap());
+});
+
+both_engines!(a_feature_flag_is_planted_once_with_its_targets, |app| async move {
+    let alice = app.user("alice@example.test", "paper-lantern-42").await;
+    let acme = app.api(Method::POST, "/organizations", json!({"name": "Acme", "external_id": "acme"})).await.body;
+    let flag = NewFeatureFlag {
+        slug: "beta".into(),
+        name: "Beta".into(),
+        enabled: true,
+        users: vec!["Alice@example.test".into()],
+        organizations: vec!["acme".into()],
+        ..NewFeatureFlag::default()
+    };
+    let environment = &app.tenant.environment;
+    for wrong in [
+        NewFeatureFlag { slug: "b e t a".into(), ..flag.clone() },
+        NewFeatureFlag { users: vec!["bob@example.test".into()], ..flag.clone() },
+        NewFeatureFlag { organizations: vec!["acme".into(), "nobody".into()], ..flag.clone() },
+    ] {
+        assert!(refusal(plant_feature_flag(app.cx(), environment, &wrong).await).starts_with("the feature flag \"b"));
+    }
+    let runtime = async || app.api(Method::GET, "/sdk/feature-flags", Value::Null).await.body;
+    assert_eq!(runtime().await, json!({}), "all or nothing");
+    assert!(plant_feature_flag(app.cx(), environment, &flag).await.unwrap());
+    let planted = runtime().await;
+    assert_eq!(planted["beta"]["targets"]["users"], json!([{"id": alice["id"], "enabled": true}]));
+    assert_eq!(planted["beta"]["targets"]["organizations"], json!([{"id": acme["id"], "enabled": true}]));
+    let again = NewFeatureFlag { enabled: false, users: Vec::new(), ..flag };
+    assert!(!plant_feature_flag(app.cx(), environment, &again).await.unwrap());
+    assert_eq!(runtime().await, planted, "what is there stays");
 });

@@ -8,6 +8,7 @@ use crate::features::credentials::authorization_codes::{self, AuthorizationCode}
 use crate::features::credentials::sessions::{self, SessionId};
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude, spent};
 use crate::features::flows::authenticate::failures::Origin;
+use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
@@ -51,12 +52,15 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     } else {
         Origin { ip_address: code.ip_address.clone(), user_agent: code.user_agent.clone() }
     };
+    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client.clone(),
         user,
         method: code.method,
         authenticated_at: code.authenticated_at,
-        requested_organization: None,
+        requested_organization: code.organization_id.clone(),
+        without_organization: false,
+        invitation,
         asked: call.asked,
         origin,
         record_success: false,

@@ -5,7 +5,7 @@ use gatewright_jose::hash_secret;
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude, spent};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
-use crate::features::flows::device::{self, Poll};
+use crate::features::flows::device::{self, Approval, Poll};
 use crate::features::records::users;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -27,8 +27,8 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
             .await?
             .ok_or_else(spent)?
     };
-    let (user_id, method, authenticated_at) = match device::decide_poll(&found, now) {
-        Poll::Approved { user_id, method, authenticated_at } => (user_id, method, authenticated_at),
+    let approval = match device::decide_poll(&found, now) {
+        Poll::Approved(approval) => approval,
         Poll::Pending => return Err(ApiError::oauth("authorization_pending", "The person has not answered yet.")),
         Poll::SlowDown => return Err(ApiError::oauth("slow_down", "Ask less often: wait five seconds longer each time.")),
         Poll::Denied => return Err(ApiError::oauth("access_denied", "The person did not allow the device.")),
@@ -36,13 +36,16 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         Poll::Spent => return Err(spent()),
     };
     let environment = call.client.environment.id.clone();
+    let Approval { user_id, method, authenticated_at, organization_id } = approval;
     let user = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?.ok_or_else(spent)?;
     let attempt = Attempt {
         client: call.client,
         user,
         method,
         authenticated_at,
-        requested_organization: None,
+        requested_organization: organization_id,
+        without_organization: false,
+        invitation: None,
         asked: call.asked,
         origin: call.origin,
         record_success: false,

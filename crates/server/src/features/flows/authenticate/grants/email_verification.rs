@@ -7,6 +7,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::pending_authentications;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::inviting::find_carried;
 use crate::features::flows::authenticate::limits;
 use crate::features::flows::authenticate::model::{AuthenticateResponse, StepUp};
 use crate::platform::actor::Actor;
@@ -39,22 +40,22 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         })
         .await?;
     let Some((pending, redemption)) = outcome else {
-        return Err(ApiError::bad_request(
-            "invalid_pending_authentication_token",
-            "The pending authentication token is not valid or has expired.",
-        ));
+        return Err(super::invalid_pending());
     };
     let user = match redemption {
         Redemption::Redeemed { user } if user.id == pending.user_id => user,
         Redemption::Redeemed { .. } => return Err(ApiError::bad_request("user_mismatch", "The code is another user's.")),
         Redemption::Refused { reason, .. } => return Err(reason.to_error()),
     };
+    let invitation = find_carried(cx, &call.client.environment.id, pending.invitation_hash.as_deref()).await?;
     let attempt = Attempt {
         client: call.client,
         user,
         method: pending.method,
         authenticated_at: cx.now(),
         requested_organization: None,
+        without_organization: false,
+        invitation,
         origin: call.origin,
         asked: call.asked,
         record_success: true,

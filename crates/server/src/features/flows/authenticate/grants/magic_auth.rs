@@ -4,6 +4,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
 use crate::features::records::users::EmailAddress;
@@ -24,12 +25,15 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
     let user =
         proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
+    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
         user,
         method: Method::MagicAuth,
         authenticated_at: cx.now(),
         requested_organization: None,
+        without_organization: false,
+        invitation,
         asked: call.asked,
         origin: call.origin,
         record_success: true,

@@ -4,6 +4,7 @@ mod authorization_code;
 mod device_code;
 mod email_verification;
 mod magic_auth;
+mod organization_selection;
 mod other_steps;
 mod password;
 mod refresh_token;
@@ -48,13 +49,14 @@ pub struct Call {
     pub cookie_token: Option<String>,
 }
 
-const GRANTS: [&Grant; 7] = [
+const GRANTS: [&Grant; 8] = [
     &authorization_code::GRANT,
     &refresh_token::GRANT,
     &password::GRANT,
     &magic_auth::GRANT,
     &email_verification::GRANT,
     &device_code::GRANT,
+    &organization_selection::GRANT,
     &other_steps::GRANT,
 ];
 
@@ -65,6 +67,11 @@ pub fn find(name: &str) -> Option<&'static Grant> {
 /// The parameter, or an error that names it.
 fn required(value: Option<String>, name: &str) -> Result<String, ApiError> {
     value.filter(|text| !text.is_empty()).ok_or_else(|| ApiError::oauth("invalid_request", format!("{name} is missing.")))
+}
+
+/// One description for tokens of another step, of another client, too old and never made.
+fn invalid_pending() -> ApiError {
+    ApiError::bad_request("invalid_pending_authentication_token", "The pending authentication token is not valid or has expired.")
 }
 
 #[cfg(test)]

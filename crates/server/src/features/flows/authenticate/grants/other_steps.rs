@@ -1,4 +1,4 @@
-//! The grants that finish step-ups which this server does not start: second factors, the choice of an organization, challenges of Radar.
+//! The grants that finish step-ups which this server does not start: second factors, challenges of Radar.
 //! Their pending tokens come with those steps, so whatever is given is a token of another step or of none.
 
 use super::{Answer, Call, Grant, Secret, required};
@@ -9,7 +9,6 @@ use crate::web::error::ApiError;
 pub const GRANT: Grant = Grant {
     names: &[
         "urn:workos:oauth:grant-type:mfa-totp",
-        "urn:workos:oauth:grant-type:organization-selection",
         "urn:workos:oauth:grant-type:radar-email-challenge:code",
         "urn:workos:oauth:grant-type:radar-sms-challenge:code",
     ],
@@ -20,5 +19,5 @@ pub const GRANT: Grant = Grant {
 
 async fn run(_: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     required(call.body.pending_authentication_token, "pending_authentication_token")?;
-    Err(ApiError::bad_request("invalid_pending_authentication_token", "The pending authentication token is not valid or has expired."))
+    Err(super::invalid_pending())
 }

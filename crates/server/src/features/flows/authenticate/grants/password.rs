@@ -6,6 +6,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
 use crate::features::records::users::EmailAddress;
@@ -32,12 +33,15 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
     let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin).await?;
     let user = proved.ok_or_else(wrong)?;
+    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
         user,
         method: Method::Password,
         authenticated_at: cx.now(),
         requested_organization: None,
+        without_organization: false,
+        invitation,
         asked: call.asked,
         origin: call.origin,
         record_success: true,

@@ -1,23 +1,28 @@
 //! Refresh with rotation (contract 3.4). The just-retired token gives the same pair again inside the replay window, so that two
 //! tabs refreshing at once both stay signed in; after it, reuse is refused and, by the environment's policy, ends the session.
+//!
+//! `organization_id` switches the session to another organization of the user; without it the session stays where it is. Either way
+//! the membership is looked up now: one that was lost is an error, never a token without an organization.
 
 use std::sync::Arc;
 
 use gatewright_base::Timestamp;
-use gatewright_db::DbError;
+use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Call, Grant, Secret, required};
-use crate::features::credentials::sessions::{self, RefreshToken, Rotation, Session, tokens};
+use crate::features::credentials::sessions::{self, RefreshToken, Rotation, Session, Standing, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
-use crate::features::flows::authenticate::model::AuthenticateResponse;
+use crate::features::flows::authenticate::model::{AuthenticateResponse, Refusal};
+use crate::features::flows::authenticate::wire::refusal_error;
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
+use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::{self, User, UserView};
 use crate::platform::actor::Actor;
-use crate::platform::cx::Cx;
+use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::Event;
 use crate::web::error::ApiError;
 
@@ -33,6 +38,9 @@ pub const GRANT: Grant = Grant {
 struct Pair {
     access_token: String,
     refresh_token: String,
+    /// The organization that the access token is for.
+    #[serde(default)]
+    organization_id: Option<String>,
 }
 
 /// Everything a refresh reads, in one snapshot.
@@ -40,8 +48,23 @@ struct Found {
     token: RefreshToken,
     session: Session,
     user: User,
+    /// What the token was rotated into, if it was.
+    pair: Option<Pair>,
+    /// The organization of the access token to be given.
+    organization: Option<String>,
+    /// The user's standing there; none if they are not an active member.
+    standing: Option<Standing>,
     signer: Arc<SigningKey>,
     template: Option<String>,
+}
+
+/// How a write that may switch the organization went.
+enum Written {
+    Done,
+    /// Another caller rotated first, or the session ended.
+    Raced,
+    /// The membership ended meanwhile.
+    NotAMember,
 }
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
@@ -51,19 +74,14 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     // Two rounds are enough: the one that loses the rotation finds the winner's successor in the second.
     for _ in 0..2 {
         let now = cx.now();
-        let found = find(cx, &call.client, &hash).await?.ok_or_else(invalid)?;
+        let found = find(cx, &call.client, &hash, organization.as_deref()).await?.ok_or_else(invalid)?;
         let settings = &call.client.environment.settings;
         if !found.session.is_live(now, settings.inactivity_seconds) || now >= found.token.expires_at {
             return Err(invalid());
         }
-        if let Some(requested) = &organization
-            && found.session.organization_id.as_ref() != Some(requested)
-        {
-            return Err(ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."));
-        }
         match found.token.used_at {
             Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => {
-                return replay(cx, &call.client, &found, &hash);
+                return replay(cx, &call.client, found, now).await;
             }
             Some(_) => return Err(reuse(cx, &call.client, &found).await?),
             None => {
@@ -76,55 +94,124 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     Err(invalid())
 }
 
-async fn find(cx: &Cx, client: &Client, hash: &str) -> Result<Option<Found>, DbError> {
-    let (cx_in, client, hash) = (cx.clone(), client.clone(), hash.to_owned());
+async fn find(cx: &Cx, client: &Client, hash: &str, requested: Option<&str>) -> Result<Option<Found>, DbError> {
+    let (cx_in, client, hash, requested) = (cx.clone(), client.clone(), hash.to_owned(), requested.map(str::to_owned));
     cx.db()
         .read(move |tx| {
             let environment = &client.environment.id;
             let Some(token) = sessions::find_token(tx, environment, client.id.as_str(), &hash)? else { return Ok(None) };
             let Some(session) = sessions::find(tx, environment, &token.session_id)? else { return Ok(None) };
             let Some(user) = users::find(tx, environment, &session.user_id)? else { return Ok(None) };
+            let pair = match (&token.used_at, &token.successor_sealed) {
+                (Some(_), Some(sealed)) => Some(open(&cx_in, &client, &hash, sealed)?),
+                _ => None,
+            };
+            // A replay without a wish gives what the first exchange gave.
+            let usual = pair.as_ref().map_or(&session.organization_id, |pair| &pair.organization_id);
+            let organization = requested.as_ref().or(usual.as_ref()).cloned();
+            let standing = sessions::find_standing(tx, environment, &user.id, organization.as_deref())?;
             let signer = signing_keys::load_signer(&cx_in, tx, environment)?;
-            Ok(Some(Found { token, session, user, signer, template: jwt_templates::find(tx, environment)? }))
+            let template = jwt_templates::find(tx, environment)?;
+            Ok(Some(Found { token, session, user, pair, organization, standing, signer, template }))
         })
         .await
 }
 
+fn open(cx: &Cx, client: &Client, hash: &str, sealed: &[u8]) -> Result<Pair, DbError> {
+    let broken = |error: String| DbError::Other(format!("refresh_tokens.successor_sealed: {error}"));
+    let plain = cx.master_key().open("refresh_pair", &context(client, hash), sealed).map_err(|error| broken(error.to_string()))?;
+    serde_json::from_slice(plain.reveal()).map_err(|error| broken(error.to_string()))
+}
+
+fn mint(cx: &Cx, client: &Client, found: &Found, now: Timestamp) -> Result<String, ApiError> {
+    let standing = found.standing.as_ref().ok_or_else(lost)?;
+    let facts = tokens::TokenFacts {
+        client,
+        session: &found.session,
+        user: &found.user,
+        standing,
+        template: found.template.as_deref(),
+        public_url: &cx.config().public_url,
+    };
+    tokens::mint(&facts, &found.signer, now, cx.rng()).map_err(token_error)
+}
+
 /// `None` when another caller rotated first.
 async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timestamp) -> Result<Option<AuthenticateResponse>, ApiError> {
-    let Found { session, user, signer, template, .. } = found;
-    let facts =
-        tokens::TokenFacts { client, session: &session, user: &user, template: template.as_deref(), public_url: &cx.config().public_url };
     // Signed before the transaction so that the writer does not wait for RSA, given out only if the rotation is ours.
-    let access_token = tokens::mint(&facts, &signer, now, cx.rng()).map_err(token_error)?;
-    let pair = Pair { access_token, refresh_token: random_token(cx.rng()) };
+    let access_token = mint(cx, client, &found, now)?;
+    let Found { session, user, organization, .. } = found;
+    let pair = Pair { access_token, refresh_token: random_token(cx.rng()), organization_id: organization.clone() };
     let plain = gatewright_base::Secret::new(serde_json::to_vec(&pair).map_err(|error| ApiError::internal(&error))?);
     let sealed = cx.master_key().seal("refresh_pair", &context(client, hash), plain.reveal(), cx.rng());
     let (environment, client_id, hash) = (client.environment.id.clone(), client.id.to_string(), hash.to_owned());
-    let successor_hash = hash_secret(&pair.refresh_token);
-    let (session_id, expires_at) = (session.id.clone(), session.expires_at);
+    let (successor_hash, row) = (hash_secret(&pair.refresh_token), session.clone());
     let rotated = cx
         .db()
         .write(move |tx| {
+            let switches = row.organization_id != organization;
+            if switches && !may_switch(tx, &environment, &row, organization.as_deref())? {
+                return Ok::<_, DbError>(Written::NotAMember);
+            }
             let rotation = Rotation {
                 token_hash: &hash,
                 successor_hash: &successor_hash,
                 successor_sealed: &sealed,
-                session: &session_id,
+                session: &row.id,
                 client_id: &client_id,
-                expires_at,
+                expires_at: row.expires_at,
             };
-            sessions::rotate(tx, &environment, &rotation, now)
+            if !sessions::rotate(tx, &environment, &rotation, now)? {
+                return Ok(Written::Raced);
+            }
+            if switches {
+                sessions::mark_switched(tx, &environment, &row.id, organization.as_deref(), now)?;
+            }
+            Ok(Written::Done)
         })
         .await?;
-    Ok(rotated.then(|| answer(client, &session, &user, pair)))
+    match rotated {
+        Written::Done => Ok(Some(answer(client, &session, &user, pair))),
+        Written::Raced => Ok(None),
+        Written::NotAMember => Err(lost()),
+    }
 }
 
-fn replay(cx: &Cx, client: &Client, found: &Found, hash: &str) -> Result<AuthenticateResponse, ApiError> {
-    let sealed = found.token.successor_sealed.as_deref().ok_or_else(invalid)?;
-    let plain = cx.master_key().open("refresh_pair", &context(client, hash), sealed).map_err(|error| ApiError::internal(&error))?;
-    let pair: Pair = serde_json::from_slice(plain.reveal()).map_err(|error| ApiError::internal(&error))?;
-    Ok(answer(client, &found.session, &found.user, pair))
+/// The same pair once more; or, when another organization is asked for, an access token for that one beside the same refresh token,
+/// and the session acts for it from here on.
+async fn replay(cx: &Cx, client: &Client, mut found: Found, now: Timestamp) -> Result<AuthenticateResponse, ApiError> {
+    let mut pair = found.pair.take().ok_or_else(invalid)?;
+    if found.standing.is_none() {
+        return Err(lost());
+    }
+    if found.organization == pair.organization_id {
+        return Ok(answer(client, &found.session, &found.user, pair));
+    }
+    pair.access_token = mint(cx, client, &found, now)?;
+    pair.organization_id = found.organization;
+    let (environment, row, organization) = (client.environment.id.clone(), found.session.clone(), pair.organization_id.clone());
+    let switched = cx
+        .db()
+        .write(move |tx| {
+            if !may_switch(tx, &environment, &row, organization.as_deref())? {
+                return Ok::<_, DbError>(Written::NotAMember);
+            }
+            let switched = sessions::mark_switched(tx, &environment, &row.id, organization.as_deref(), now)?;
+            Ok(if switched { Written::Done } else { Written::Raced })
+        })
+        .await?;
+    match switched {
+        Written::Done => Ok(answer(client, &found.session, &found.user, pair)),
+        Written::Raced => Err(invalid()),
+        Written::NotAMember => Err(lost()),
+    }
+}
+
+/// With the user's row locked, so that whoever ends the membership does so before this or ends the switched session after it.
+fn may_switch(tx: &mut Tx<'_>, environment: &EnvironmentId, session: &Session, organization: Option<&str>) -> Result<bool, DbError> {
+    let Some(organization) = organization.map(OrganizationId::from_text) else { return Ok(true) };
+    users::lock(tx, environment, &session.user_id)?;
+    Ok(sessions::find_active_membership(tx, environment, &session.user_id, &organization)?.is_some())
 }
 
 /// An old token after the window: a copy is about. The one who copied and the one who was copied cannot be told apart.
@@ -148,7 +235,7 @@ async fn reuse(cx: &Cx, client: &Client, found: &Found) -> Result<ApiError, ApiE
 fn answer(client: &Client, session: &Session, user: &User, pair: Pair) -> AuthenticateResponse {
     AuthenticateResponse {
         user: UserView::from(user),
-        organization_id: session.organization_id.clone(),
+        organization_id: pair.organization_id,
         access_token: pair.access_token,
         refresh_token: pair.refresh_token,
         authentication_method: session.method.as_str(),
@@ -164,4 +251,9 @@ fn context(client: &Client, hash: &str) -> String {
 /// One description for unknown, expired, ended and foreign tokens.
 fn invalid() -> ApiError {
     ApiError::oauth("invalid_grant", "The refresh token is not valid or its session has ended.")
+}
+
+/// The organization asked for, or the one the session acts for, is not the user's any more.
+fn lost() -> ApiError {
+    refusal_error(Refusal::NotAMember)
 }
