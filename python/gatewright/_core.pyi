@@ -364,6 +364,13 @@ class Guard:
         """
     def sign_out(self, headers: _Headers, return_to: str | None) -> tuple[str | None, list[str]]:
         """Where the browser goes to end the session at the server (`None`: there was none), and the `Set-Cookie` values that clear it here."""
+    def switch_organization(self, headers: _Headers, organization_id: str, callback: Callable[[Resolved], None]) -> None:
+        """Lets the session in the request's cookie act for another organization of its user, on the guard's own threads, then calls
+        `callback` there, once: with the caller as they are now and the cookies of the new session, or with a refusal (`not_a_member`,
+        `step_up_required` when a sign-in for that organization is needed, or that of any guard), and then the session goes on as it was.
+
+        Counts as a change: another site's request is refused.
+        """
     def seal_session(self, access_token: str, refresh_token: str, user_json: str) -> list[str]:
         """The `Set-Cookie` values that `finish_login` would set for this session; for tests.
 

@@ -179,6 +179,10 @@ class Engine:
     def _finish_login(self, query: str, headers: Any, user_agent: str | None, ip: str | None) -> Awaitable[LoginResult]:
         return on_loop(lambda done: self.core.finish_login(query, headers, user_agent, ip, done))
 
+    def _switch_organization(self, scope: Scope, organization_id: str) -> Awaitable[Resolved]:
+        headers = self._with_own_origin(scope) if self._origin_unknown else scope["headers"]
+        return on_loop(lambda done: self.core.switch_organization(headers, organization_id, done))
+
     def _with_own_origin(self, scope: Scope) -> Any:
         """In development nobody configures an app URL, and browsers send no `Sec-Fetch-Site` to plain http addresses other than
         localhost nor with every WebSocket. A page whose origin is the very loopback address it calls is our own.

@@ -39,6 +39,11 @@ def render_problem(problem: str, login: str) -> str:
     return _PAGE.format(title="You are not signed in", text=escape(problem), actions=link)
 
 
+def render_not_a_member(problem: str) -> str:
+    """The session goes on as it was: the way back is all there is to offer."""
+    return _PAGE.format(title="Nothing was changed", text=escape(problem), actions='<a class="button" href="/">Back to the app</a>')
+
+
 def render_sign_out(action: str) -> str:
     """Asks before signing out somebody who came here from elsewhere."""
     form = (

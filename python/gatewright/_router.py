@@ -4,14 +4,14 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Depends, HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from gatewright import _pages
-from gatewright._core import Principal, Requirement, User
+from gatewright._core import Principal, Refusal, Requirement, User
 from gatewright._engine import Demand, Engine, origin_of_request, public_path
 from gatewright._guards import OPEN_MARK, refusal_headers
 from gatewright._login_redirect import LOGIN_ROUTE
@@ -25,7 +25,7 @@ _MAX_FORM = 4096
 
 
 def build_router(gw: "Gatewright") -> APIRouter:
-    """GET /login, GET /callback, POST and GET /logout, GET /me, GET /session. SettingsError without a cookie password."""
+    """GET /login, GET /callback, POST and GET /logout, POST /organization, GET /me, GET /session. SettingsError without a cookie password."""
     if not gw.settings.cookie_password:
         raise SettingsError(
             "gw.router() needs WORKOS_COOKIE_PASSWORD (cookie_password), which seals the session cookies: set it to a Fernet key,"
@@ -106,7 +106,7 @@ def build_router(gw: "Gatewright") -> APIRouter:
         refusal = await gw._decide(exchange, request.scope, own_pages)
         if not isinstance(refusal, Principal) and refusal.code == "cross_site":
             raise HTTPException(403, refusal.message)
-        return sign_out(gw, request, await form_value(request, "return_to"))
+        return sign_out(gw, request, (await form_fields(request)).get("return_to"))
 
     @router.get("/logout", name="gatewright_logout_page", dependencies=public, include_in_schema=False)
     async def logout_page(request: Request, return_to: str | None = None) -> Response:
@@ -116,6 +116,42 @@ def build_router(gw: "Gatewright") -> APIRouter:
         if followed and "sec-purpose" not in headers and "purpose" not in headers:
             return sign_out(gw, request, return_to)
         return page(gw, _pages.render_sign_out(public_path(request.scope)), 200)
+
+    @router.post(
+        "/organization",
+        name="gatewright_organization",
+        dependencies=public,
+        status_code=303,
+        responses={403: {"description": "Sent by another site, or the person is not a member"}},
+    )
+    async def organization(request: Request) -> Response:
+        """Lets the session act for another organization of its user, the form's `organization_id`, and goes to `return_to`. Answers JSON as
+        /me does to callers that ask for JSON. Where that organization wants its own sign-in, the browser is sent to it.
+        """
+        fields = await form_fields(request)
+        organization_id = fields.get("organization_id")
+        if not organization_id:
+            raise HTTPException(422, "Name the organization to switch to: organization_id.")
+        switched = await gw._switch_organization(request.scope, organization_id)
+        # In place of what a guard for the whole app may have set: a renewed session of the old organization.
+        exchange_of(gw, request.scope).replace_cookies([])
+        return_to = fields.get("return_to")
+        place = return_to if return_to is not None and is_own_path(return_to) else "/"
+        answer: Response
+        if isinstance(switched.principal, User):
+            answer = (
+                JSONResponse(describe_user(switched.principal), headers=_NO_STORE)
+                if wants_json(request)
+                else RedirectResponse(place, 303, _NO_STORE)
+            )
+        else:
+            assert switched.refusal is not None
+            login = public_path(request.scope).rstrip("/").removesuffix("/organization") + "/login"
+            answer = refuse_switch(
+                gw, request, switched.refusal, f"{login}?{urlencode({'organization_id': organization_id, 'return_to': place})}"
+            )
+        set_cookies(answer, switched.cookies)
+        return answer
 
     @router.get("/me", name="gatewright_me")
     async def me(user: Annotated[User, Depends(gw.user)]) -> JSONResponse:
@@ -139,7 +175,8 @@ def build_router(gw: "Gatewright") -> APIRouter:
             set_cookies(answer, exchange.cookies)
         return answer
 
-    for endpoint in (login, callback, logout, logout_page, session):
+    # The last one too: who may not be let in as they are may be in another organization.
+    for endpoint in (login, callback, logout, logout_page, session, organization):
         setattr(endpoint, OPEN_MARK, True)
     return router
 
@@ -150,12 +187,25 @@ def sign_out(gw: Engine, request: Request, return_to: str | None) -> Response:
     url, cookies = gw.core.sign_out(request.scope["headers"], place)
     exchange = exchange_of(gw, request.scope)
     exchange.replace_cookies([])
-    if "application/json" in request.headers.get("accept", "") and "text/html" not in request.headers.get("accept", ""):
+    if wants_json(request):
         answer: Response = JSONResponse({"signed_in": False, "logout_url": url}, headers=_NO_STORE)
     else:
         answer = RedirectResponse(url or place or "/", 303, _NO_STORE)
     set_cookies(answer, cookies)
     return answer
+
+
+def refuse_switch(gw: Engine, request: Request, refusal: Refusal, login: str) -> Response:
+    if wants_json(request) or refusal.code not in ("not_a_member", "step_up_required"):
+        return JSONResponse({"detail": refusal.message}, refusal.status, {**_NO_STORE, **refusal_headers(refusal)})
+    if refusal.code == "step_up_required":
+        return RedirectResponse(login, 303, _NO_STORE)
+    return page(gw, _pages.render_not_a_member(refusal.message), refusal.status)
+
+
+def wants_json(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept
 
 
 def describe_user(user: User) -> dict[str, Any]:
@@ -201,16 +251,16 @@ def set_cookies(answer: Response, cookies: list[str]) -> None:
     answer.raw_headers.extend((b"set-cookie", cookie.encode("latin-1")) for cookie in cookies)
 
 
-async def form_value(request: Request, name: str) -> str | None:
-    """A field of a small form or of the query; no multipart, so that nothing has to be installed."""
+async def form_fields(request: Request) -> dict[str, str]:
+    """The fields of a small form, and those of the query that it lacks; no multipart, so that nothing has to be installed."""
     body = b""
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         async for chunk in request.stream():
             body += chunk
             if len(body) > _MAX_FORM:
-                return None
-    fields = parse_qs(body.decode("latin-1"))
-    return fields[name][0] if name in fields else request.query_params.get(name)
+                return {}
+    fields = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+    return {**request.query_params, **fields}
 
 
 def render_time(at: datetime) -> str:

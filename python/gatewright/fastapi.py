@@ -283,11 +283,13 @@ class Gatewright(Engine):
         return super()._begin(scope)
 
     def router(self) -> APIRouter:
-        """GET /login, GET /callback, POST /logout, GET /logout, GET /me, GET /session: `app.include_router(gw.router(), prefix="/auth")`.
+        """GET /login, GET /callback, POST /logout, GET /logout, POST /organization, GET /me, GET /session:
+        `app.include_router(gw.router(), prefix="/auth")`.
 
         /login takes `return_to` (a path of this app), `screen_hint` (`sign-in`, `sign-up`), `organization_id` and `login_hint`.
         POST /logout ends the session; GET /logout does so when a link on a page of this app was followed and asks otherwise, so that no
-        other site can sign people out. /me answers 401 when nobody is signed in; /session never does:
+        other site can sign people out. POST /organization switches the session to the organization `organization_id` of the form, which
+        the person must be a member of, and goes to `return_to`. /me answers 401 when nobody is signed in; /session never does:
         `{"signed_in": bool, "user": {..} | null, "csrf_token": str | null, "expires_at": str | null}`.
 
         SettingsError without a cookie password or an API key.

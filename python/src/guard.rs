@@ -132,6 +132,15 @@ impl Guard {
         Ok((url, clear_session_cookies(settings, &facts.cookie)))
     }
 
+    fn switch_organization(&self, py: Python<'_>, headers: &Bound<'_, PyAny>, organization_id: &str, callback: Py<PyAny>) -> PyResult<()> {
+        let headers = Headers::of(headers)?;
+        let facts = headers.facts("POST", false);
+        let resource_metadata = self.resource_metadata.clone();
+        let done = move |resolved| call_back(&callback, |py| Resolved::of(py, resolved, resource_metadata.as_deref()));
+        py.detach(|| self.guard().switch_organization(&facts, organization_id, done));
+        Ok(())
+    }
+
     fn seal_session(&self, access_token: String, refresh_token: String, user_json: &str) -> PyResult<Vec<String>> {
         let (guard, settings) = (self.guard(), self.session_settings()?);
         let user = serde_json::from_str(user_json).map_err(|error| PyValueError::new_err(format!("user_json: {error}")))?;

@@ -75,9 +75,9 @@ def test_a_person_signs_in_works_is_renewed_and_signs_out(app: FastAPI, server: 
     import time
 
     browser = Browser(app)
-    answer = browser.sign_in(server.users[0])
+    answer = browser.sign_in(server.users[1])
     assert answer.status_code == 200 and answer.json().startswith("user_")
-    assert browser.app.get("/auth/me").json()["email"] == server.users[0]["email"]
+    assert browser.app.get("/auth/me").json()["email"] == server.users[1]["email"]
     before = browser.app.cookies["wos_session"]
     # Past the access token, the next request renews the session.
     deadline = time.monotonic() + 10

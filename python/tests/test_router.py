@@ -324,6 +324,102 @@ def test_a_guard_for_the_whole_app_does_not_lock_the_sign_in(issuer: TestIssuer)
         assert client.get("/page").status_code == 401
 
 
+# --- another organization -----------------------------------------------------------------------------------------------
+
+OWN_PAGE = {"sec-fetch-site": "same-origin"}
+
+
+def keep(client: TestClient, cookies: dict[str, str]) -> None:
+    """As if the app itself had set them: what it sets next takes their place."""
+    for name, value in cookies.items():
+        client.cookies.set(name, value, domain="localhost.local", path="/")
+
+
+def test_a_session_is_switched_to_another_organization_of_the_person(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    issuer.organizations["user_1"] = {"org_a", "org_b"}
+    with browser(app) as client:
+        keep(client, issuer.cookies(gw, "user_1", org="org_a", session_id="session_1"))
+        answer = client.post("/auth/organization", data={"organization_id": "org_b", "return_to": "/page?a=b"}, headers=OWN_PAGE)
+        assert (answer.status_code, answer.headers["location"], answer.headers["cache-control"]) == (303, "/page?a=b", "no-store")
+        assert client.get("/auth/me").json()["organization_id"] == "org_b"
+        assert client.get("/orgs/org_b/report").status_code == 200 and client.get("/orgs/org_a/report").status_code == 403
+        told = client.post("/auth/organization?organization_id=org_a", headers={**OWN_PAGE, "accept": "application/json"})
+        assert (told.status_code, told.json()["organization_id"]) == (200, "org_a")
+
+
+def test_a_refused_switch_leaves_the_session_as_it_was(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    with forgetful(app) as client:
+        headers = {**cookie_header(issuer.cookies(gw, "user_1", org="org_a")), **OWN_PAGE}
+        refused = client.post("/auth/organization", data={"organization_id": "org_<b>"}, headers={**headers, "accept": "text/html"})
+        assert refused.status_code == 403 and "You are not a member" in refused.text and "set-cookie" not in refused.headers
+        assert "default-src 'none'" in refused.headers["content-security-policy"]
+        for changed, status in (
+            ({"sec-fetch-site": "cross-site"}, 403),
+            ({"cookie": ""}, 401),
+            ({"cookie": "", **bearer(issuer.user_token())}, 400),
+        ):
+            answer = client.post(
+                "/auth/organization", data={"organization_id": "org_b"}, headers={**headers, "accept": "application/json", **changed}
+            )
+            assert (answer.status_code, "set-cookie" in answer.headers) == (status, False), changed
+        assert client.post("/auth/organization", headers=headers).status_code == 422
+        issuer.fault = "error"
+        away = client.post("/auth/organization", data={"organization_id": "org_b"}, headers=headers)
+        assert away.status_code == 503 and away.headers["retry-after"] and "set-cookie" not in away.headers
+        issuer.fault = None
+        assert client.get("/auth/me", headers=headers).json()["organization_id"] == "org_a"
+
+
+def test_a_refused_switch_keeps_the_session_that_was_renewed_on_the_way(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    with browser(app) as client:
+        keep(client, issuer.cookies(gw, "user_1", org="org_a", expires_in=-60, session_id="session_1"))
+        refused = client.post("/auth/organization", data={"organization_id": "org_b"}, headers=OWN_PAGE)
+        assert refused.status_code == 403 and len(refused.headers.get_list("set-cookie")) == 1
+        assert client.get("/auth/me").json()["organization_id"] == "org_a" and issuer.counts["/user_management/authenticate"] == 2
+
+
+def test_an_ended_session_is_not_switched_and_its_cookie_goes(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    issuer.organizations["user_1"] = {"org_b"}
+    with forgetful(app) as client:
+        headers = {**cookie_header(issuer.cookies(gw, "user_1", session_id="session_1")), **OWN_PAGE}
+        issuer.end_session("session_1")
+        answer = client.post("/auth/organization", data={"organization_id": "org_b"}, headers=headers)
+        assert answer.status_code == 401 and "wos_session=;" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("return_to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "", "x"])
+def test_open_redirect_a_switch_goes_to_a_path_of_this_app_alone(return_to: str, app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    issuer.organizations["user_1"] = {"org_b"}
+    with forgetful(app) as client:
+        headers = {**cookie_header(issuer.cookies(gw, "user_1")), **OWN_PAGE}
+        answer = client.post("/auth/organization", data={"organization_id": "org_b", "return_to": return_to}, headers=headers)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_an_organization_that_wants_its_own_sign_in_is_led_to_it(app: FastAPI, issuer: TestIssuer, gw: Gatewright) -> None:
+    issuer.strict_organizations = {"org_sso"}
+    with forgetful(app) as client:
+        headers = {**cookie_header(issuer.cookies(gw, "user_1")), **OWN_PAGE}
+        answer = client.post("/auth/organization", data={"organization_id": "org_sso", "return_to": "/x"}, headers=headers)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/auth/login?organization_id=org_sso&return_to=%2Fx")
+        login = client.get(answer.headers["location"])
+        assert parse_qs(urlsplit(login.headers["location"]).query)["organization_id"] == ["org_sso"]
+        told = client.post("/auth/organization", data={"organization_id": "org_sso"}, headers={**headers, "accept": "application/json"})
+        assert told.status_code == 401 and "insufficient_user_authentication" in told.headers["www-authenticate"]
+
+
+def test_a_guard_for_the_whole_app_locks_nobody_into_an_organization(issuer: TestIssuer, gw: Gatewright) -> None:
+    app = FastAPI(lifespan=gw.lifespan, dependencies=[Depends(gw.requires(org="*"))])
+    app.include_router(gw.router(), prefix="/auth")
+    app.add_api_route("/page", lambda: "in")
+    issuer.organizations["user_1"] = {"org_a"}
+    with browser(app) as client:
+        keep(client, issuer.cookies(gw, "user_1", expires_in=-60))
+        assert client.get("/page").status_code == 403
+        assert client.post("/auth/organization", data={"organization_id": "org_a"}, headers=OWN_PAGE).status_code == 303
+        assert client.get("/page").status_code == 200
+
+
 def test_signing_in_needs_a_cookie_password_and_an_api_key(issuer: TestIssuer) -> None:
     with pytest.raises(SettingsError, match="WORKOS_COOKIE_PASSWORD"):
         Gatewright(**issuer.settings(cookie_password=None)).router()

@@ -23,6 +23,8 @@ pub enum Refusal {
     WrongKind(Kinds),
     NoOrganization,
     WrongOrganization,
+    /// The session cannot be switched to an organization that its user is no active member of.
+    NotAMember,
     /// The roles of which one would do.
     MissingRole(Vec<String>),
     MissingPermission(Vec<String>),
@@ -53,6 +55,7 @@ impl Refusal {
             | Self::WrongKind(_)
             | Self::NoOrganization
             | Self::WrongOrganization
+            | Self::NotAMember
             | Self::MissingRole(_)
             | Self::MissingPermission(_)
             | Self::MissingScope(_) => 403,
@@ -74,6 +77,7 @@ impl Refusal {
             Self::WrongKind(_) => "wrong_kind",
             Self::NoOrganization => "no_organization",
             Self::WrongOrganization => "wrong_organization",
+            Self::NotAMember => "not_a_member",
             Self::MissingRole(_) => "missing_role",
             Self::MissingPermission(_) => "missing_permission",
             Self::MissingScope(_) => "missing_scope",
@@ -97,6 +101,7 @@ impl Refusal {
             Self::WrongKind(kinds) => format!("Only {} may call this.", list(kinds.iter().map(plural), "and")),
             Self::NoOrganization => "Choose an organization first.".to_owned(),
             Self::WrongOrganization => "The credential is for another organization.".to_owned(),
+            Self::NotAMember => "You are not a member of that organization.".to_owned(),
             Self::MissingRole(roles) => format!("This needs the role {}.", list(roles.iter().map(String::as_str), "or")),
             Self::MissingPermission(missing) => format!("This needs the permission {}.", list(missing.iter().map(String::as_str), "and")),
             Self::MissingScope(missing) => format!("This needs the scope {}.", list(missing.iter().map(String::as_str), "and")),
@@ -117,6 +122,7 @@ impl Refusal {
             Self::WrongKind(_)
             | Self::NoOrganization
             | Self::WrongOrganization
+            | Self::NotAMember
             | Self::MissingRole(_)
             | Self::MissingPermission(_)
             | Self::MissingScope(_) => Some("insufficient_scope"),
@@ -224,6 +230,12 @@ mod tests {
                 Some(r#"Bearer error="invalid_token", error_description="The access token has expired.""#.to_owned()),
             ),
             (Refusal::CrossSite, 403, "cross_site", None),
+            (
+                Refusal::NotAMember,
+                403,
+                "not_a_member",
+                Some(r#"Bearer error="insufficient_scope", error_description="You are not a member of that organization.""#.to_owned()),
+            ),
             (
                 Refusal::MissingScope(names(&["a:read", "b"])),
                 403,

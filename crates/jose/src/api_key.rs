@@ -46,13 +46,21 @@ pub fn is_of_customer(text: &str) -> bool {
     has_form(OF_CUSTOMER, text)
 }
 
+/// Whether `text` is a key of [`mint_of_customer`] in all but its checksum: mistyped, or made up. Keys of other makers look otherwise.
+pub fn is_miswritten(text: &str) -> bool {
+    has_shape(OF_CUSTOMER, text) && !has_form(OF_CUSTOMER, text)
+}
+
 fn has_form(prefix: &str, text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(prefix) else { return false };
-    if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    if !has_shape(prefix, text) {
         return false;
     }
     let (body, end) = text.split_at(text.len() - CHECKSUM_LEN);
     end.as_bytes() == checksum(body)
+}
+
+fn has_shape(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.len() == RANDOM_LEN + CHECKSUM_LEN && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// Whether the key says it is for development.
@@ -129,6 +137,23 @@ mod tests {
             ["", "sk_api_", "sk_", &customers.reveal()[..52], &format!("{}0", customers.reveal()), &format!(" {}", customers.reveal())]
         {
             assert!(!is_of_customer(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_customers_key_and_fits_no_checksum_is_miswritten() {
+        let key = mint_of_customer(&SeededRng::new(9));
+        let key = key.reveal();
+        assert!(!is_miswritten(key));
+        for at in 7..key.len() {
+            let other = if &key[at..=at] == "x" { "y" } else { "x" };
+            assert!(is_miswritten(&format!("{}{other}{}", &key[..at], &key[at + 1..])), "{at}");
+        }
+        // Of other makers.
+        for text in
+            ["", "sk_api_", &key[..52], &format!("{key}0"), &key.replace("sk_api_", "sk_test_"), &format!("sk_api_{}", "-".repeat(46))]
+        {
+            assert!(!is_miswritten(text), "{text}");
         }
     }
 

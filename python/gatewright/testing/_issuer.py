@@ -31,7 +31,8 @@ class TestIssuer:
             client.get("/expenses", headers={"Authorization": f"Bearer {token}"})
 
     `counts` says how often each path was asked; `fault` makes every answer fail: "error" (500), "garbage" (200 with nonsense),
-    "slow" (a second late) or "hang" (no answer until `close`).
+    "slow" (a second late) or "hang" (no answer until `close`). `organizations` says, by user id, to which a session may be
+    switched, `strict_organizations` which of all want a sign-in of their own first.
     """
 
     __test__ = False
@@ -45,6 +46,8 @@ class TestIssuer:
         self.published = [self.key]
         self.counts: Counter[str] = Counter()
         self.fault: Fault | None = None
+        self.organizations: dict[str, set[str]] = {}
+        self.strict_organizations: set[str] = set()
         self.rotated: dict[str, dict[str, Any]] = {}
         self._sessions: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
@@ -209,6 +212,11 @@ class TestIssuer:
         self._refresh_tokens[refresh_token] = session_id
         return refresh_token
 
+    def _refuse_organization(self, user_id: str, wanted: str) -> str | None:
+        if wanted in self.strict_organizations:
+            return "sso_required"
+        return None if wanted in self.organizations.get(user_id, ()) else "organization_membership_not_found"
+
     def _user(self, user_id: str, email: str) -> dict[str, Any]:
         return {
             "object": "user",
@@ -252,6 +260,12 @@ class TestIssuer:
             session_id = self._refresh_tokens.pop(refresh_token or "", None)
             if session_id is None or session_id in self._ended:
                 return 400, {"error": "invalid_grant", "error_description": "The session has ended."}
+            wanted = body.get("organization_id")
+            if wanted is not None and (refused := self._refuse_organization(self._sessions[session_id]["user_id"], wanted)):
+                self._refresh_tokens[str(refresh_token)] = session_id
+                return 400, {"error": refused, "error_description": "The session cannot act for this organization."}
+            if wanted is not None:
+                self._sessions[session_id]["org"] = wanted
             facts = dict(self._sessions[session_id])
             successor = secrets.token_hex(16)
             self._refresh_tokens[successor] = session_id

@@ -27,7 +27,7 @@ use crate::{
 /// Calls that one request may lead to, one after the other: keys, a refresh, keys again, freshness.
 const MAX_ROUNDS: u8 = 6;
 /// Renewals of one cookie that are followed, each to the next.
-const MAX_RENEWALS: usize = 4;
+pub(super) const MAX_RENEWALS: usize = 4;
 
 /// What does not change.
 pub(super) struct Settings {
@@ -102,6 +102,8 @@ pub(super) struct Gathered {
     /// Issuers whose keys were fetched for this request.
     keys: Vec<usize>,
     refreshed: Option<([u8; 32], Renewed)>,
+    /// What came of a refresh for the organization that this request switches to.
+    pub switched: Option<Renewed>,
     introspected: Option<Result<Arc<Principal>, Refusal>>,
     api_key: Option<Result<Arc<Principal>, Refusal>>,
     fresh: Option<Freshness>,
@@ -112,6 +114,8 @@ pub(super) struct Pending {
     facts: OwnedFacts,
     requirement: Requirement,
     organization: Option<String>,
+    /// The organization that the session is to act for from here on, if that is what the request asks for.
+    switch_to: Option<String>,
     gathered: Gathered,
     rounds: u8,
 }
@@ -123,9 +127,14 @@ impl Pending {
             facts: OwnedFacts::of(facts),
             requirement,
             organization: organization.map(str::to_owned),
+            switch_to: None,
             gathered: Gathered::default(),
             rounds: 0,
         }
+    }
+
+    pub fn to_switch(facts: &RequestFacts<'_>, requirement: &Requirement, organization: &str) -> Self {
+        Self { switch_to: Some(organization.to_owned()), ..Self::new(facts, requirement, None) }
     }
 }
 
@@ -184,6 +193,8 @@ pub(super) enum Step {
 pub(super) enum Action {
     Keys(usize, Wish),
     Refresh(Box<Stale>),
+    /// A refresh for this organization.
+    Switch(Box<Stale>, String),
     Introspect(Secret<String>),
     ValidateApiKey(Secret<String>),
     Freshen(Arc<Principal>, Secret<String>),
@@ -208,16 +219,17 @@ enum Waiter {
 enum Landed {
     Keys(usize),
     Refreshed([u8; 32], Renewed),
+    Switched([u8; 32], String, Renewed),
     Introspected(Result<Arc<Principal>, Refusal>),
     ApiKey(Result<Arc<Principal>, Refusal>),
     Fresh(Freshness),
 }
 
 /// What became of a session, unless it cannot be told now.
-type Renewed = Result<Arc<Renewal>, Refusal>;
+pub(super) type Renewed = Result<Arc<Renewal>, Refusal>;
 
 /// A verdict that ends the evaluation before there is a principal.
-type Early = Box<Step>;
+pub(super) type Early = Box<Step>;
 
 impl Engine {
     pub fn new(settings: Arc<Settings>) -> Self {
@@ -435,7 +447,13 @@ impl Engine {
         let mut value = value;
         let mut is_renewed = false;
         for _ in 0..=MAX_RENEWALS {
-            let renewal = match self.find_current_session(settings, &value, gathered, now)? {
+            // A cookie that we would give out is to be the last there is: one that was switched away from still holds a live access token.
+            let superseded = if is_renewed { self.renewals.find_by_cookie(&sha256(value.as_bytes()), now) } else { None };
+            let standing = match superseded {
+                Some(renewal) => Standing::Superseded(renewal),
+                None => self.find_current_session(settings, &value, gathered, now)?,
+            };
+            let renewal = match standing {
                 Standing::Good(principal) => {
                     let cookies = if is_renewed { self.render_cookies(settings, &value, facts) } else { no_cookies() };
                     return Ok(Found { principal, cookies, token: "" });
@@ -443,7 +461,7 @@ impl Engine {
                 Standing::Superseded(renewal) => renewal,
             };
             match &*renewal {
-                Renewal::Renewed { sealed } => {
+                Renewal::Renewed { sealed, .. } => {
                     value = Cow::Owned(sealed.clone());
                     is_renewed = true;
                 }
@@ -456,7 +474,7 @@ impl Engine {
         Err(refuse(Refusal::SessionEnded))
     }
 
-    fn find_current_session(
+    pub(super) fn find_current_session(
         &self,
         settings: &SessionSettings,
         value: &str,
@@ -501,7 +519,7 @@ impl Engine {
         Err(act(Action::Refresh(Box::new(Stale { session, token, cookie }))))
     }
 
-    fn render_cookies(&self, settings: &SessionSettings, value: &str, facts: &RequestFacts<'_>) -> Arc<[String]> {
+    pub(super) fn render_cookies(&self, settings: &SessionSettings, value: &str, facts: &RequestFacts<'_>) -> Arc<[String]> {
         match session_cookies(settings, value, &facts.cookie) {
             Ok(cookies) => cookies.into(),
             Err(error) => {
@@ -547,6 +565,10 @@ impl Engine {
     }
 
     fn find_api_key(&self, key: &str, gathered: &Gathered, now: Timestamp) -> Result<Arc<Principal>, Early> {
+        // The checksum says so: nothing to ask the server about.
+        if jose::api_key::is_miswritten(key) {
+            return Err(refuse(Refusal::Inactive));
+        }
         let known = match &gathered.api_key {
             Some(Err(refusal)) => return Err(refuse(refusal.clone())),
             Some(Ok(principal)) => Some(Some(Arc::clone(principal))),
@@ -599,7 +621,7 @@ fn no_cookies() -> Arc<[String]> {
 }
 
 /// What a session cookie is worth.
-enum Standing {
+pub(super) enum Standing {
     Good(Arc<Principal>),
     Superseded(Arc<Renewal>),
 }
@@ -617,11 +639,11 @@ enum Lacks {
     Unavailable(Duration),
 }
 
-fn refuse(refusal: Refusal) -> Early {
+pub(super) fn refuse(refusal: Refusal) -> Early {
     Box::new(Step::Done(Resolved::refused(refusal)))
 }
 
-fn act(action: Action) -> Early {
+pub(super) fn act(action: Action) -> Early {
     Box::new(Step::Act(action))
 }
 
@@ -629,8 +651,11 @@ fn act(action: Action) -> Early {
 impl Engine {
     /// Brings a request on as far as it goes: to its answer, or to the next call it waits for.
     pub fn advance(self: &Arc<Self>, mut pending: Pending, reply: Reply<Resolved>) {
-        let step =
-            self.evaluate(&pending.facts.lend(), &pending.requirement, pending.organization.as_deref(), &pending.gathered, self.now());
+        let (facts, requirement, gathered) = (pending.facts.lend(), &pending.requirement, &pending.gathered);
+        let step = match &pending.switch_to {
+            None => self.evaluate(&facts, requirement, pending.organization.as_deref(), gathered, self.now()),
+            Some(organization) => self.evaluate_switch(&facts, requirement, organization, gathered, self.now()),
+        };
         let action = match step {
             Step::Done(resolved) => return reply.send(resolved),
             Step::Act(action) => action,
@@ -650,7 +675,8 @@ impl Engine {
     fn flight_key(&self, action: &Action) -> FlightKey {
         match action {
             Action::Keys(issuer, _) => FlightKey::Keys(*issuer),
-            Action::Refresh(stale) => FlightKey::Refresh(stale.token),
+            // One flight for both: a refresh beside a switch would hand out the organization that was left.
+            Action::Refresh(stale) | Action::Switch(stale, _) => FlightKey::Refresh(stale.token),
             Action::Introspect(token) => FlightKey::Introspection(sha256(token.reveal().as_bytes())),
             Action::ValidateApiKey(key) => FlightKey::ApiKey(sha256(key.reveal().as_bytes())),
             // Shared, it could be an answer from before this request came.
@@ -667,7 +693,11 @@ impl Engine {
             let engine = &landing.engine;
             let landed = match action {
                 Action::Keys(issuer, _) => Landed::Keys(issuer),
-                Action::Refresh(stale) => Landed::Refreshed(stale.token, engine.refresh(&stale)),
+                Action::Refresh(stale) => Landed::Refreshed(stale.token, engine.refresh(&stale, None)),
+                Action::Switch(stale, organization) => {
+                    let renewed = engine.refresh(&stale, Some(&organization));
+                    Landed::Switched(stale.token, organization, renewed)
+                }
                 Action::Introspect(token) => Landed::Introspected(engine.introspect(&token)),
                 Action::ValidateApiKey(value) => Landed::ApiKey(engine.validate_api_key(&value)),
                 Action::Freshen(principal, token) => Landed::Fresh(engine.freshen(&principal, &token)),
@@ -697,6 +727,15 @@ impl Engine {
             match landed.clone() {
                 Landed::Keys(issuer) => gathered.keys.push(issuer),
                 Landed::Refreshed(token, renewal) => gathered.refreshed = Some((token, renewal)),
+                Landed::Switched(_, organization, renewal) if pending.switch_to.as_ref() == Some(&organization) => {
+                    gathered.switched = Some(renewal);
+                }
+                // A new pair is the session's, whoever asked for it; a refusal is for who wished to switch, and the others ask themselves.
+                Landed::Switched(token, _, renewal) => {
+                    if renewal.is_ok() {
+                        gathered.refreshed = Some((token, renewal));
+                    }
+                }
                 Landed::Introspected(answer) => gathered.introspected = Some(answer),
                 Landed::ApiKey(answer) => gathered.api_key = Some(answer),
                 Landed::Fresh(fresh) => gathered.fresh = Some(fresh),

@@ -15,6 +15,7 @@ mod look_up;
 mod pool;
 mod refresh;
 mod sign_in;
+mod switch;
 #[cfg(test)]
 pub(crate) mod tests;
 

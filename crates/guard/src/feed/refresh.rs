@@ -1,5 +1,5 @@
 //! Renewing a session whose access token has expired: once, however many requests carry it, and remembered for those that still come
-//! with the old cookie.
+//! with the old cookie. A switch to another organization is such a renewal too, with a wish.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,17 +34,19 @@ const NOT_OF_THE_SESSION: [&str; 7] = [
     "temporarily_unavailable",
     "server_error",
 ];
+/// What refuses a wished-for organization for good. Anything else asks for a sign-in there.
+const NOT_A_MEMBER: [&str; 4] =
+    ["organization_membership_not_found", "organization_not_found", "organization_invalid", "invalid_organization_id"];
 
 /// What became of a session.
 pub(super) enum Renewal {
     Renewed {
         sealed: String,
+        /// The organization that it acts for.
+        organization: Option<String>,
     },
     /// `clear`: the cookie goes too.
-    Ended {
-        refusal: Refusal,
-        clear: bool,
-    },
+    Ended { refusal: Refusal, clear: bool },
 }
 
 /// What became of sessions lately, by what the request shows.
@@ -103,20 +105,23 @@ impl Renewals {
 }
 
 impl Engine {
-    /// What becomes of a session: asks the server, unless that is known. Errs where it cannot be told now.
-    pub fn refresh(self: &Arc<Self>, stale: &Stale) -> Result<Arc<Renewal>, Refusal> {
+    /// What becomes of a session: asks the server, unless that is known. Errs where it cannot be told now, or where the session may not act
+    /// for `organization`. What is known already may be for another one than that.
+    pub fn refresh(self: &Arc<Self>, stale: &Stale, organization: Option<&str>) -> Result<Arc<Renewal>, Refusal> {
         if let Some(known) = self.renewals.find_successor(&stale.token, self.now())? {
             return Ok(known);
         }
         let ended = |refusal, clear| Ok(self.renewals.keep(stale, Renewal::Ended { refusal, clear }, self.now()));
         let Some(old) = Claimed::of(&stale.session.access_token) else { return ended(Refusal::InvalidSession, false) };
-        let session = match self.renewals.unverified.find(&stale.token, self.now()) {
-            Some(session) => session,
-            None => match self.ask_for_renewal(&stale.session) {
-                Ok(Answered::Renewed(session)) => Arc::new(*session),
+        let (session, wished) = match self.renewals.unverified.find(&stale.token, self.now()) {
+            Some(session) => (session, None),
+            None => match self.ask_for_renewal(&stale.session, organization) {
+                Ok(Answered::Renewed(session)) => (Arc::new(*session), organization),
                 Ok(Answered::Ended { clear }) => return ended(Refusal::SessionEnded, clear),
                 Err(refusal) => {
-                    count(&self.counters.refresh_failures);
+                    if matches!(refusal, Refusal::Unavailable { .. }) {
+                        count(&self.counters.refresh_failures);
+                    }
                     return Err(refusal);
                 }
             },
@@ -146,8 +151,13 @@ impl Engine {
             tracing::warn!("the server renewed a session with the access token of another user or session; it is refused");
             return ended(Refusal::InvalidSession, true);
         }
+        let organization = principal.organization_id;
         match self.settings.config.session.as_ref().map(|settings| seal_session(settings, &session, &*self.settings.rng, self.now())) {
-            Some(Ok(sealed)) => Ok(self.renewals.keep(stale, Renewal::Renewed { sealed }, self.now())),
+            Some(Ok(sealed)) => {
+                let is_as_wished = wished.is_none_or(|wished| organization.as_deref() == Some(wished));
+                let renewed = self.renewals.keep(stale, Renewal::Renewed { sealed, organization }, self.now());
+                if is_as_wished { Ok(renewed) } else { Err(self.unexpected("a session for another organization than the one asked for")) }
+            }
             Some(Err(error)) => {
                 tracing::error!("a renewed session cannot be sealed: {error}; check `session.password`");
                 Err(unavailable(30))
@@ -156,12 +166,15 @@ impl Engine {
         }
     }
 
-    fn ask_for_renewal(&self, session: &SealedSession) -> Result<Answered, Refusal> {
+    fn ask_for_renewal(&self, session: &SealedSession, organization: Option<&str>) -> Result<Answered, Refusal> {
         let mut body = json!({
             "grant_type": "refresh_token",
             "client_id": self.settings.config.client_id,
             "refresh_token": session.refresh_token.reveal(),
         });
+        if let Some(organization) = organization {
+            body["organization_id"] = organization.into();
+        }
         count(&self.counters.refreshes);
         // Repeatable: the server answers one refresh token with one successor for half a minute.
         let answer = self.post_authenticate(&mut body, true)?;
@@ -174,10 +187,16 @@ impl Engine {
                 }
                 None => Err(self.unexpected("its answer lacks a token")),
             },
-            (400, Some(answer)) if code_of(&answer).is_some_and(|code| TERMINAL.contains(&code)) => Ok(Answered::Ended { clear: true }),
-            (400 | 403 | 422, Some(answer)) if code_of(&answer).is_some_and(|code| !NOT_OF_THE_SESSION.contains(&code)) => {
-                Ok(Answered::Ended { clear: false })
-            }
+            (status @ (400 | 403 | 422), Some(object)) => match code_of(&object) {
+                None => Err(self.refuse_answer(&answer, Some(&object))),
+                Some(code) if NOT_OF_THE_SESSION.contains(&code) => Err(self.refuse_answer(&answer, Some(&object))),
+                // The wish is refused; the session goes on as it was.
+                Some(code) if organization.is_some() && code != "invalid_grant" => {
+                    let is_for_good = NOT_A_MEMBER.contains(&code);
+                    Err(if is_for_good { Refusal::NotAMember } else { Refusal::StepUp { mfa: false, max_age: None } })
+                }
+                Some(code) => Ok(Answered::Ended { clear: status == 400 && TERMINAL.contains(&code) }),
+            },
             (_, answer_object) => Err(self.refuse_answer(&answer, answer_object.as_ref())),
         }
     }

@@ -1,4 +1,5 @@
 pub(crate) mod server;
+mod switching;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -1005,6 +1006,21 @@ mod api_keys {
         assert!(world.server.asked().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer sk_ours")));
         world.seconds_pass(10);
         assert!(matches!(world.check(("x-api-key", "sk_org")), Check::Needs(_)));
+    }
+
+    #[test]
+    fn a_key_whose_checksum_is_wrong_is_refused_without_asking() {
+        let world = World::new();
+        know(&world);
+        let key = jose::api_key::mint_of_customer(&SeededRng::new(3));
+        let (front, last) = key.reveal().split_at(key.reveal().len() - 1);
+        let wrong = format!("{front}{}", if last == "x" { "y" } else { "x" });
+        for header in [("x-api-key", wrong.clone()), ("authorization", format!("Bearer {wrong}"))] {
+            assert!(matches!(world.check((header.0, &header.1)), Check::Refused(Refusal::Inactive)));
+        }
+        assert_eq!(world.server.calls(VALIDATIONS), 0);
+        assert_eq!(world.ask(("x-api-key", key.reveal())).outcome, Err(Refusal::Inactive), "well-formed, and nobody's");
+        assert_eq!(world.server.calls(VALIDATIONS), 1);
     }
 
     #[test]
