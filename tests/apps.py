@@ -19,6 +19,8 @@ EXPENSE_TRACKER = REPOSITORY / "examples" / "expense-tracker"
 class App:
     url: str
     server: Server
+    module: str
+    database: Path
     auth: str = ""  # what comes before /login, /callback and /logout
 
     @property
@@ -38,7 +40,7 @@ def running_fastapi(server: Server, python: str, module: str, folder: Path, data
         environment = {**server.app_environment(), **proxy, "APP_URL": url, "EXPENSES_DB": str(database)}
         command = [python, "-m", "uvicorn", module, "--host", "localhost", "--port", str(port), "--no-access-log"]
         with running_app(command, port, environment, folder):
-            yield App(url, server, auth)
+            yield App(url, server, module, database, auth)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Expenses and where they are kept: a SQLite file."""
+"""Expenses and where they are kept: a SQLite file. Every row belongs to a tenant, and no query forgets to ask for it."""
 
 import os
 import sqlite3
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
 from pydantic import BaseModel, Field, StringConstraints
@@ -21,6 +21,8 @@ class NewExpense(BaseModel):
 
 class Expense(NewExpense):
     id: int
+    email: str  # who spent it
+    approved: bool
     created_at: datetime
 
 
@@ -34,26 +36,48 @@ Database = Annotated[sqlite3.Connection, Depends(open_database, scope="function"
 
 with closing(sqlite3.connect(DATABASE)) as schema:
     schema.execute(
-        "CREATE TABLE IF NOT EXISTS expenses (id INTEGER PRIMARY KEY, user_id TEXT NOT NULL, description TEXT NOT NULL,"
-        " cents INTEGER NOT NULL CHECK (cents > 0), created_at TEXT NOT NULL)"
+        "CREATE TABLE IF NOT EXISTS tenant_expenses (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, user_id TEXT NOT NULL, email TEXT NOT NULL,"
+        " description TEXT NOT NULL, cents INTEGER NOT NULL CHECK (cents > 0), approved INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL)"
     )
-    schema.execute("CREATE INDEX IF NOT EXISTS expenses_by_user ON expenses (user_id, id)")
+    schema.execute("CREATE INDEX IF NOT EXISTS expenses_by_tenant ON tenant_expenses (tenant, user_id, id)")
+
+COLUMNS = "id, email, description, cents, approved, created_at"
 
 
-def list_of_user(database: sqlite3.Connection, user_id: str) -> list[Expense]:
-    """The rows of one user, newest first."""
-    rows = database.execute("SELECT id, description, cents, created_at FROM expenses WHERE user_id = ? ORDER BY id DESC", [user_id])
-    return [Expense(id=id, description=what, amount=Decimal(cents).scaleb(-2), created_at=at) for id, what, cents, at in rows]
+def list_of_user(database: sqlite3.Connection, tenant: str, user_id: str) -> list[Expense]:
+    """One person's rows at one tenant, newest first."""
+    rows = database.execute(f"SELECT {COLUMNS} FROM tenant_expenses WHERE tenant = ? AND user_id = ? ORDER BY id DESC", [tenant, user_id])
+    return [read_row(row) for row in rows]
 
 
-def insert_for_user(database: sqlite3.Connection, user_id: str, expense: NewExpense) -> Expense:
+def list_of_tenant(database: sqlite3.Connection, tenant: str) -> list[Expense]:
+    """Everybody's rows at one tenant, newest first."""
+    return [read_row(row) for row in database.execute(f"SELECT {COLUMNS} FROM tenant_expenses WHERE tenant = ? ORDER BY id DESC", [tenant])]
+
+
+def insert(database: sqlite3.Connection, tenant: str, user_id: str, email: str, expense: NewExpense) -> Expense:
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    cents = int(expense.amount * 100)
+    return read_row(
+        database.execute(
+            f"INSERT INTO tenant_expenses (tenant, user_id, email, description, cents, created_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING {COLUMNS}",
+            [tenant, user_id, email, expense.description, int(expense.amount * 100), now.isoformat()],
+        ).fetchone()
+    )
+
+
+def mark_approved(database: sqlite3.Connection, tenant: str, expense_id: int) -> Expense | None:
+    """None where this tenant has no such row: another tenant's is as unknown as one that never was."""
     row = database.execute(
-        "INSERT INTO expenses (user_id, description, cents, created_at) VALUES (?, ?, ?, ?) RETURNING id",
-        [user_id, expense.description, cents, now.isoformat()],
+        f"UPDATE tenant_expenses SET approved = 1 WHERE tenant = ? AND id = ? RETURNING {COLUMNS}", [tenant, expense_id]
     ).fetchone()
-    return Expense(id=row[0], description=expense.description, amount=Decimal(cents).scaleb(-2), created_at=now)
+    return read_row(row) if row else None
+
+
+def read_row(row: tuple[Any, ...]) -> Expense:
+    id, email, description, cents, approved, created_at = row
+    return Expense(
+        id=id, email=email, description=description, amount=Decimal(cents).scaleb(-2), approved=bool(approved), created_at=created_at
+    )
 
 
 def read_form(description: str, amount: str) -> NewExpense | None:

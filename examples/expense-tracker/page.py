@@ -3,14 +3,23 @@
 from decimal import Decimal
 from html import escape
 from string import Template
+from typing import NamedTuple
 
 from expenses import Expense
+from organizations import Organization
 
 
-def render_welcome(sign_in: str) -> str:
+class Links(NamedTuple):
+    sign_in: str
+    sign_out: str
+    switch: str  # takes a form with `organization_id`
+
+
+def render_welcome(links: Links) -> str:
     return render(
-        "<h1>Know where it went.</h1><p>A small expense tracker. Only you see your rows.</p>"
-        f'<p class="row"><a class="button" href="{sign_in}">Sign in</a><a class="quiet" href="{sign_in}?screen_hint=sign-up">Create an account</a></p>'
+        "<h1>Know where it went.</h1><p>A small expense tracker. Rows stay within your organization.</p>"
+        f'<p class="row"><a class="button" href="{links.sign_in}">Sign in</a>'
+        f'<a class="quiet" href="{links.sign_in}?screen_hint=sign-up">Create an account</a></p>'
     )
 
 
@@ -18,14 +27,22 @@ def render_refusal(reason: str, sign_in: str) -> str:
     return render(f'<h1>Not signed in</h1><p>{escape(reason)}</p><p class="row"><a class="button" href="{sign_in}">Sign in again</a></p>')
 
 
-def render_expenses(email: str, sign_out: str, expenses: list[Expense], description: str = "", amount: str = "", problem: str = "") -> str:
-    rows = "".join(
-        f'<tr><td>{escape(e.description)}<time datetime="{e.created_at.isoformat()}">{e.created_at:%d %b %Y}</time></td><td class="amount">{e.amount:,.2f}</td></tr>'
-        for e in expenses
-    )
+def render_expenses(
+    links: Links,
+    email: str,
+    organization_id: str | None,
+    organizations: list[Organization],
+    expenses: list[Expense],
+    approves: bool,
+    description: str = "",
+    amount: str = "",
+    problem: str = "",
+) -> str:
+    here = next((one.name for one in organizations if one.id == organization_id), organization_id) or "Personal"
     total = sum((e.amount for e in expenses), Decimal(0))
     table = (
-        f'<table><thead><tr><th>Expense</th><th class="amount">Amount</th></tr></thead><tbody>{rows}</tbody>'
+        f'<table><thead><tr><th>Expense</th><th class="amount">Amount</th></tr></thead>'
+        f"<tbody>{''.join(render_row(e, email, approves) for e in expenses)}</tbody>"
         f'<tfoot><tr><th>Total</th><td class="amount">{total:,.2f}</td></tr></tfoot></table>'
         if expenses
         else '<p class="empty">Nothing yet. Add the first one above.</p>'
@@ -33,10 +50,36 @@ def render_expenses(email: str, sign_out: str, expenses: list[Expense], descript
     alert = f'<p class="alert" id="problem" role="alert">{escape(problem)}</p>' if problem else ""
     described = ' aria-invalid="true" aria-describedby="problem"' if problem else ""
     return render(
-        f'<h1>Your expenses</h1>{alert}<form method="post" action="/"><label>What for<input name="description" required maxlength="200"'
+        f'<div class="place"><b>{escape(here)}</b>{render_switch(links, organization_id, organizations)}</div>'
+        f"<h1>{'Everybody’s' if approves else 'Your'} expenses</h1>{alert}"
+        f'<form class="add" method="post" action="/"><label>What for<input name="description" required maxlength="200"'
         f' value="{escape(description)}"{described}></label><label class="short">Amount<input name="amount" required inputmode="decimal"'
         f' placeholder="12.50" value="{escape(amount)}"{described}></label><button class="button">Add</button></form>{table}',
-        f'<span class="who">Signed in as <b>{escape(email)}</b></span> <form method="post" action="{sign_out}"><button class="link">Sign out</button></form>',
+        f'<span class="who">Signed in as <b>{escape(email)}</b></span> <form method="post" action="{links.sign_out}"><button class="link">Sign out</button></form>',
+    )
+
+
+def render_switch(links: Links, organization_id: str | None, organizations: list[Organization]) -> str:
+    others = "".join(f'<option value="{escape(one.id)}">{escape(one.name)}</option>' for one in organizations if one.id != organization_id)
+    if not others:
+        return ""
+    return (
+        f'<form method="post" action="{links.switch}"><select name="organization_id" aria-label="Another organization of yours">{others}</select>'
+        ' <button class="link">Switch</button></form>'
+    )
+
+
+def render_row(expense: Expense, email: str, approves: bool) -> str:
+    who = f"{escape(expense.email)} · " if expense.email != email else ""
+    state = '<span class="approved">Approved</span>' if expense.approved else ""
+    if approves and not expense.approved:
+        state = (
+            '<form method="post" action="/approve"><button class="link" name="expense_id"'
+            f' value="{expense.id}" aria-label="Approve {escape(expense.description)}">Approve</button></form>'
+        )
+    return (
+        f'<tr><td>{escape(expense.description)}<small>{who}<time datetime="{expense.created_at.isoformat()}">{expense.created_at:%d %b %Y}</time>'
+        f'</small></td><td class="amount">{expense.amount:,.2f}<small>{state}</small></td></tr>'
     )
 
 
@@ -63,11 +106,12 @@ header > strong { margin-right: auto; font-size: 16px }
 main { background: var(--card); border: 1px solid var(--line); border-radius: 16px; padding: 32px; margin-top: 4vh }
 h1 { margin: 0 0 8px; font-size: 24px; line-height: 1.25; letter-spacing: -.014em }
 main > p { margin: 0 0 20px; color: var(--soft) }
+.place { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; gap: 4px 16px; margin-bottom: 4px; font-size: 14px; color: var(--soft) }
 .row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: center; margin: 0 }
 a { color: var(--link); text-underline-offset: 3px }
 .button { display: inline-block; min-height: 44px; padding: 10px 20px; border: 0; border-radius: 10px; background: var(--accent); color: var(--on);
   font-family: inherit; font-size: 15px; font-weight: 600; line-height: 24px; text-decoration: none; cursor: pointer }
-main form { display: flex; flex-wrap: wrap; gap: 12px; align-items: end; margin: 16px 0 24px }
+form.add { display: flex; flex-wrap: wrap; gap: 12px; align-items: end; margin: 16px 0 24px }
 .link { padding: 0; border: 0; background: none; color: var(--link); font: inherit; text-decoration: underline; text-underline-offset: 3px; cursor: pointer }
 label { flex: 1 1 200px; display: grid; gap: 6px; font-weight: 600; font-size: 15px }
 label.short { flex: 0 1 130px }
@@ -78,10 +122,11 @@ th, td { padding: 10px 0; border-bottom: 1px solid var(--line); text-align: left
 thead th { color: var(--soft); font-size: 13px }
 tfoot th, tfoot td { border: 0; font-weight: 600 }
 th.amount, td.amount { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-time { display: block; color: var(--soft); font-size: 13px }
+small { display: block; color: var(--soft); font-size: 13px }
+select { max-width: 180px; padding: 2px 6px; border: 1px solid var(--edge); border-radius: 6px; background: var(--bg); color: inherit; font: inherit }
 .empty { padding: 24px; border: 1px dashed var(--edge); border-radius: 10px; text-align: center }
 main > .alert { margin: 16px 0 0; padding: 10px 14px; border-radius: 10px; background: var(--bad-bg); color: var(--bad) }
-@media (max-width: 480px) { main { border-width: 1px 0; border-radius: 0; padding: 24px 20px; margin-top: 8px } label.short { flex: 1 1 100px } main form .button { flex: 1 } }
+@media (max-width: 480px) { main { border-width: 1px 0; border-radius: 0; padding: 24px 20px; margin-top: 8px } label.short { flex: 1 1 100px } form.add .button { flex: 1 } }
 </style>
 </head>
 <body>

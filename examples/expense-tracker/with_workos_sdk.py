@@ -8,15 +8,17 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.security import APIKeyCookie
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from jwt import PyJWKClientConnectionError, PyJWKClientError
 from pydantic import BaseModel
 from workos import BadRequestError, WorkOSClient
+from workos.api_keys.models import ApiKeyOwner
 from workos.session import AuthenticateWithSessionCookieFailureReason as Reason
 from workos.session import seal_session_from_auth_response
 
-from expenses import TYPED_WRONG, Database, Expense, NewExpense, insert_for_user, list_of_user, read_form
-from page import render_expenses, render_refusal, render_welcome
+from expenses import TYPED_WRONG, Database, Expense, NewExpense, insert, list_of_tenant, list_of_user, mark_approved, read_form
+from organizations import list_organizations
+from page import Links, render_expenses, render_refusal, render_welcome
 
 
 def load_setting(name: str) -> str:
@@ -55,11 +57,14 @@ class SignedIn(BaseModel):
     user_id: str
     email: str
     session_id: str
+    organization_id: str | None
+    permissions: list[str]
 
 
-def find_signed_in(
-    response: Response, cookie: Annotated[str | None, Depends(APIKeyCookie(name=SESSION_COOKIE, auto_error=False))]
-) -> SignedIn | None:
+Cookie = Annotated[str | None, Depends(APIKeyCookie(name=SESSION_COOKIE, auto_error=False))]
+
+
+def find_signed_in(response: Response, cookie: Cookie) -> SignedIn | None:
     """The person behind the sealed cookie, or None. An expired access token is renewed and the cookie set again."""
     response.headers["Cache-Control"] = "no-store"
     session = workos.user_management.load_sealed_session(session_data=cookie or "", cookie_password=COOKIE_PASSWORD)
@@ -77,7 +82,13 @@ def find_signed_in(
             raise HTTPException(503, "The sign-in service does not answer; try again in a moment.")
     if not found.authenticated:
         return None
-    return SignedIn(user_id=found.user["id"], email=found.user["email"], session_id=found.session_id)
+    return SignedIn(
+        user_id=found.user["id"],
+        email=found.user["email"],
+        session_id=found.session_id,
+        organization_id=found.organization_id,
+        permissions=found.permissions or [],
+    )
 
 
 Visitor = Annotated[SignedIn | None, Depends(find_signed_in)]
@@ -90,6 +101,33 @@ def load_signed_in(visitor: Visitor) -> SignedIn:
 
 
 Person = Annotated[SignedIn, Depends(load_signed_in)]
+
+
+def load_approver(person: Person) -> SignedIn:
+    if "expenses:approve" not in person.permissions:
+        raise HTTPException(403, "This needs the permission expenses:approve.")
+    return person
+
+
+Approver = Annotated[SignedIn, Depends(load_approver)]
+
+
+def load_exporting_organization(bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> str:
+    """The organization of an API key that may export."""
+    key = workos.api_keys.create_validation(value=bearer.credentials).api_key
+    if key is None:
+        raise HTTPException(401, "The API key is not active.", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    if "expenses:export" not in key.permissions:
+        raise HTTPException(403, "This needs the permission expenses:export.")
+    return key.owner.id if isinstance(key.owner, ApiKeyOwner) else key.owner.organization_id
+
+
+Exporter = Annotated[str, Depends(load_exporting_organization)]
+
+
+def tenant_of(person: SignedIn) -> str:
+    """Whose rows a call is about. The verified session says so and nothing else: the organization it is for, or a person's own."""
+    return person.organization_id or person.user_id
 
 
 # --- signing in and out -----------------------------------------------------------------------------------------------
@@ -142,6 +180,18 @@ def sign_out(visitor: Visitor) -> RedirectResponse:
     return redirect
 
 
+@app.post("/organization", include_in_schema=False)
+def switch_organization(cookie: Cookie, person: Person, organization_id: Annotated[str, Form()]) -> Response:
+    """A session is switched by a refresh that names the organization. No other site can ask for it: the cookie is `SameSite=Lax`."""
+    session = workos.user_management.load_sealed_session(session_data=cookie or "", cookie_password=COOKIE_PASSWORD)
+    switched: Any = session.refresh(organization_id=organization_id)
+    if not switched.authenticated or switched.organization_id != organization_id:
+        return refuse("You are not a member of that organization.")
+    redirect = RedirectResponse("/", 303)
+    redirect.set_cookie(SESSION_COOKIE, switched.sealed_session, **COOKIE)
+    return redirect
+
+
 # --- expenses ---------------------------------------------------------------------------------------------------------
 
 
@@ -152,20 +202,36 @@ def check_health() -> dict[str, str]:
 
 @app.get("/expenses")
 def list_expenses(person: Person, database: Database) -> list[Expense]:
-    return list_of_user(database, person.user_id)
+    return list_of_user(database, tenant_of(person), person.user_id)
 
 
 @app.post("/expenses", status_code=201)
 def add_expense(expense: NewExpense, person: Person, database: Database) -> Expense:
-    return insert_for_user(database, person.user_id, expense)
+    return insert(database, tenant_of(person), person.user_id, person.email, expense)
+
+
+@app.post("/expenses/{expense_id}/approval")
+def approve_expense(expense_id: int, approver: Approver, database: Database) -> Expense:
+    if expense := mark_approved(database, tenant_of(approver), expense_id):
+        return expense
+    raise HTTPException(404, "There is no such expense.")
+
+
+@app.get("/export")
+def export_expenses(organization: Exporter, database: Database) -> list[Expense]:
+    """Everybody's expenses, for the organization's own machines."""
+    return list_of_tenant(database, organization)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
+LINKS = Links(sign_in="/login", sign_out="/logout", switch="/organization")
+
+
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)
 def show_page(visitor: Visitor, database: Database) -> str:
-    return render_expenses(visitor.email, "/logout", list_of_user(database, visitor.user_id)) if visitor else render_welcome("/login")
+    return render_for(visitor, database) if visitor else render_welcome(LINKS)
 
 
 @app.post("/", response_class=HTMLResponse, include_in_schema=False)
@@ -174,14 +240,27 @@ def add_from_page(
 ) -> str:
     if visitor is None:
         response.status_code = 401
-        return render_welcome("/login")
+        return render_welcome(LINKS)
     expense = read_form(description, amount)
     if expense is None:
         response.status_code = 422
-        return render_expenses(visitor.email, "/logout", list_of_user(database, visitor.user_id), description, amount, TYPED_WRONG)
-    insert_for_user(database, visitor.user_id, expense)
+        return render_for(visitor, database, description, amount, TYPED_WRONG)
+    add_expense(expense, visitor, database)
     response.status_code, response.headers["Location"] = 303, "/"
     return ""
+
+
+@app.post("/approve", status_code=303, include_in_schema=False)
+def approve_from_page(response: Response, expense_id: Annotated[int, Form()], approver: Approver, database: Database) -> None:
+    approve_expense(expense_id, approver, database)
+    response.headers["Location"] = "/"
+
+
+def render_for(person: SignedIn, database: Database, description: str = "", amount: str = "", problem: str = "") -> str:
+    approves = "expenses:approve" in person.permissions
+    rows = list_of_tenant(database, tenant_of(person)) if approves else list_of_user(database, tenant_of(person), person.user_id)
+    organizations = list_organizations(workos, person.user_id)
+    return render_expenses(LINKS, person.email, person.organization_id, organizations, rows, approves, description, amount, problem)
 
 
 def refuse(reason: str) -> HTMLResponse:

@@ -14,6 +14,7 @@ from apps import App
 from browser.clicking import give_password, is_at, press
 from browser.looking import look
 from hosted_pages import CALLBACK, authorize_url
+from organizations import add_member, create_organization
 from running_server import Server
 
 OpenPage = Callable[..., Page]
@@ -47,6 +48,40 @@ def test_sign_up_add_an_expense_sign_out_and_in_again(open_page: OpenPage, app: 
     give_password(page, email)
     is_at(page, app)
     expect(page.get_by_role("cell", name="Train to Basel")).to_be_visible()
+
+
+def test_choose_an_organization_approve_and_switch(open_page: OpenPage, app: App) -> None:
+    server, admin, member = app.server, create_account(app.server, "admin"), create_account(app.server, "member")
+    acme, globex = create_organization(server, "Acme Rockets"), create_organization(server, "Globex")
+    for account, organization, role in ((admin, acme, "admin"), (admin, globex, "admin"), (member, acme, "member")):
+        add_member(server, account, organization, role)
+    theirs = open_page()
+    theirs.goto(app.login)
+    give_password(theirs, member.email)
+    is_at(theirs, app)
+    expect(theirs.get_by_text("Acme Rockets")).to_be_visible()
+    expect(theirs.get_by_role("button", name="Switch")).to_have_count(0)
+    theirs.get_by_label("What for").fill("Train to Basel")
+    theirs.get_by_label("Amount").fill("42.50")
+    theirs.get_by_role("button", name="Add").click()
+    expect(theirs.get_by_role("cell", name="Train to Basel")).to_be_visible()
+
+    page = open_page()
+    page.goto(app.login)
+    give_password(page, admin.email)
+    page.get_by_role("button", name="Acme Rockets").click()
+    is_at(page, app)
+    look(page, "app-everybody")
+    page.get_by_role("button", name="Approve Train to Basel").click()
+    expect(page.get_by_text("Approved")).to_be_visible()
+    page.get_by_label("Another organization of yours").select_option(label="Globex")
+    page.get_by_role("button", name="Switch").click()
+    is_at(page, app)
+    expect(page.locator("main b").first).to_have_text("Globex")
+    expect(page.get_by_text("Train to Basel")).to_have_count(0)
+    look(page, "app-switched")
+    theirs.reload()
+    expect(theirs.get_by_text("Approved")).to_be_visible()
 
 
 def test_sign_in_with_a_mailed_code(open_page: OpenPage, app: App) -> None:

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use gatewright_server::operator::{self, EnvironmentId, NewFeatureFlag, NewMember, NewPerson, NewResourceType, RedirectKind};
+use gatewright_server::operator::{
+    self, EnvironmentId, NewFeatureFlag, NewMember, NewPermission, NewPerson, NewResourceType, RedirectKind,
+};
 use gatewright_server::{Cx, operator::OperatorError};
 use serde::Deserialize;
 
@@ -12,11 +14,12 @@ use crate::failure::Failure;
 /// Public by intent: the server answers this machine only.
 const DEMO_PASSWORD: &str = "paper-lantern-42";
 
-/// `--seed FILE`: `[[users]]`, `[[organizations]]`, `[[feature_flags]]`, `[[resource_types]]` and lists of redirects, all for the environment `development`.
+/// `--seed FILE`: `[[users]]`, `[[permissions]]`, `[[organizations]]`, `[[feature_flags]]`, `[[resource_types]]` and lists of redirects, all for the environment `development`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Seed {
     pub users: Vec<SeedUser>,
+    pub permissions: Vec<SeedPermission>,
     pub organizations: Vec<SeedOrganization>,
     pub feature_flags: Vec<SeedFlag>,
     pub resource_types: Vec<SeedResourceType>,
@@ -34,6 +37,18 @@ pub struct SeedUser {
     pub last_name: Option<String>,
     #[serde(default = "yes")]
     pub email_verified: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedPermission {
+    pub slug: String,
+    /// The slug if it is left out.
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// The roles that grant it.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,7 +115,7 @@ impl Seed {
         let fail = |problem: String| Failure::usage(format!("--seed: {}: {problem}", path.display()));
         let text = std::fs::read_to_string(path)
             .map_err(|error| fail(format!("{}; give the path of a TOML or JSON file", crate::serve::plain(&error))))?;
-        let remedy = "write [[users]] with email, password, first_name, last_name and email_verified, [[organizations]] with name, external_id and members of email and role, [[feature_flags]] with slug, name, description, enabled, default_value, users and organizations, [[resource_types]] with slug, name, description and parents, redirect_uris = [..], sign_out_redirects = [..]";
+        let remedy = "write [[users]] with email, password, first_name, last_name and email_verified, [[permissions]] with slug, name, description and roles, [[organizations]] with name, external_id and members of email and role, [[feature_flags]] with slug, name, description, enabled, default_value, users and organizations, [[resource_types]] with slug, name, description and parents, redirect_uris = [..], sign_out_redirects = [..]";
         if path.extension().is_some_and(|extension| extension == "json") {
             return serde_json::from_str(&text).map_err(|error| fail(format!("{error}; {remedy}")));
         }
@@ -110,7 +125,8 @@ impl Seed {
         })
     }
 
-    /// Alice and Bob in one organization, for a first start without a file.
+    /// For a first start without a file, what the expense tracker of the examples shows: Alice is admin in two organizations, Bob a member
+    /// in one of them; admins approve expenses, and an API key may be made to export them.
     pub fn demo() -> Self {
         let person = |email: &str, first: &str, last: &str| SeedUser {
             email: email.to_owned(),
@@ -121,9 +137,21 @@ impl Seed {
         };
         let users = vec![person("alice@example.test", "Alice", "Archer"), person("bob@example.test", "Bob", "Baker")];
         let member = |email: &str, role: &str| SeedMember { email: email.to_owned(), role: role.to_owned() };
-        let members = vec![member("alice@example.test", "admin"), member("bob@example.test", "member")];
-        let organizations = vec![SeedOrganization { name: "Demo Company".to_owned(), external_id: None, members }];
-        Self { users, organizations, ..Self::default() }
+        let organization = |name: &str, members| SeedOrganization { name: name.to_owned(), external_id: None, members };
+        let alice = || member("alice@example.test", "admin");
+        let organizations = vec![
+            organization("Demo Company", vec![alice(), member("bob@example.test", "member")]),
+            organization("Second Company", vec![alice()]),
+        ];
+        let permission = |slug: &str, name: &str, roles: &[&str]| SeedPermission {
+            slug: slug.to_owned(),
+            name: Some(name.to_owned()),
+            description: None,
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        };
+        let permissions =
+            vec![permission("expenses:approve", "Approve expenses", &["admin"]), permission("expenses:export", "Export expenses", &[])];
+        Self { users, permissions, organizations, ..Self::default() }
     }
 
     /// Adds what is not there yet; what is there stays as it is.
@@ -136,6 +164,9 @@ impl Seed {
         // Hashes are made side by side.
         for planted in planting.join_all().await {
             planted?;
+        }
+        for permission in &self.permissions {
+            operator::plant_permission(cx, environment, &permission.new_permission()).await?;
         }
         for organization in &self.organizations {
             let SeedOrganization { name, members, .. } = organization;
@@ -167,6 +198,13 @@ async fn plant_user(cx: &Cx, environment: &EnvironmentId, user: SeedUser) -> Res
         email_verified: user.email_verified,
     };
     operator::create_user(cx, environment, &person).await.map(drop)
+}
+
+impl SeedPermission {
+    fn new_permission(&self) -> NewPermission {
+        let Self { slug, name, description, roles } = self.clone();
+        NewPermission { name: name.unwrap_or_else(|| slug.clone()), slug, description, roles }
+    }
 }
 
 impl SeedOrganization {
@@ -228,6 +266,9 @@ mod tests {
             "[[users]]\nemail = \"a@example.test\"\n[[organizations]]\nname = \"Acme Corp\"\nmembers = [{ email = \"a@example.test\" }]";
         let organization = load("seed.toml", text).unwrap().organizations.remove(0);
         assert_eq!((organization.external_id().as_str(), organization.members[0].role.as_str()), ("acme-corp", "member"));
+        let text = "[[permissions]]\nslug = \"items:read\"\nroles = [\"admin\"]";
+        let permission = load("seed.toml", text).unwrap().permissions.remove(0).new_permission();
+        assert_eq!((permission.name.as_str(), permission.roles.len()), ("items:read", 1));
         let text = "[[feature_flags]]\nslug = \"beta\"\nusers = [\"a@example.test\"]";
         let flag = load("seed.toml", text).unwrap().feature_flags.remove(0).new_flag();
         assert_eq!((flag.slug.as_str(), flag.name.as_str(), flag.enabled, flag.default_value), ("beta", "beta", true, false));

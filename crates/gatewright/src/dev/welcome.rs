@@ -40,6 +40,8 @@ pub fn variables(url: &str, port: u16, api_key: &str, client_id: &str, cookie_pa
 /// How many of [`variables`] the welcome shows; the rest says the same to libraries that take a URL apart.
 const SHOWN_VARIABLES: usize = 5;
 
+const SHOWN_ORGANIZATIONS: usize = 5;
+
 /// The welcome for people.
 pub fn render(
     facts: &Facts<'_>,
@@ -49,7 +51,7 @@ pub fn render(
     command: Option<&str>,
 ) -> String {
     let mut text = String::new();
-    let Facts { url, inbox_url, users, ready_ms, .. } = facts;
+    let Facts { url, inbox_url, users, organizations, ready_ms, .. } = facts;
     let data = folder.map_or("nothing is kept".to_owned(), |path| format!("data in {}", path.display()));
     let mut line = |content: &str| {
         text.push_str(content.trim_end());
@@ -57,12 +59,17 @@ pub fn render(
     };
     line(&format!("Gatewright {} for development, ready in {ready_ms} ms, {data}", env!("CARGO_PKG_VERSION")));
     line("");
-    line(&format!("  Server   {url}"));
-    line(&format!("  Inbox    {inbox_url}    every mail ends here"));
+    line(&format!("  Server         {url}"));
+    line(&format!("  Inbox          {inbox_url}    every mail ends here"));
     let width = users.iter().map(|user| user.email.chars().count()).max().unwrap_or_default();
     for (index, user) in users.iter().enumerate() {
         let label = if index == 0 { "Users" } else { "" };
-        line(&format!("  {label:<8} {:<width$}  {}", user.email, user.password));
+        line(&format!("  {label:<14} {:<width$}  {}", user.email, user.password));
+    }
+    for (index, OrganizationFact { id, name, .. }) in organizations.iter().take(SHOWN_ORGANIZATIONS).enumerate() {
+        let label = if index == 0 { "Organizations" } else { "" };
+        let name: String = name.chars().take(60).collect();
+        line(&format!("  {label:<14} {id}  {name}"));
     }
     line("");
     line(&format!("  Settings of your app, also in {}:", environment_file.display()));
@@ -94,7 +101,7 @@ mod tests {
             cookie_password: "cookie",
             inbox_url: "http://localhost:4700/dev/inbox".into(),
             users: &users,
-            organizations: Vec::new(),
+            organizations: vec![OrganizationFact { id: "org_1".into(), name: "Acme".into(), external_id: None }],
             environments: &[],
             ready_ms: 7,
             pid: 1,
@@ -103,6 +110,7 @@ mod tests {
         for needed in [
             "http://localhost:4700/dev/inbox",
             "alice@example.test  secret word",
+            "org_1  Acme",
             "WORKOS_API_KEY=sk_test_1",
             "GATEWRIGHT_URL=",
             "gatewright dev -- COMMAND",

@@ -2,9 +2,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use gatewright_db::{Db, DbConfig, DbError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::running::{PATIENCE, Server, free_port, gatewright, request, run};
+use crate::running::{PATIENCE, Server, free_port, gatewright, post, request, run};
 
 #[test]
 fn dev_is_ready_with_everything_a_first_sign_in_needs() {
@@ -25,8 +25,8 @@ fn dev_is_ready_with_everything_a_first_sign_in_needs() {
         let demo = if environment["name"] == "development" { 2 } else { 0 };
         assert_eq!(users.json()["data"].as_array().unwrap().len(), demo, "{users:?}");
     }
-    // The demo user's password is a real one.
-    let user = &facts["users"][0];
+    // The demo user's password is a real one; the other one is in two organizations and would be asked in which.
+    let user = &facts["users"][1];
     let body = serde_json::json!({"grant_type": "password", "client_id": server.fact("client_id"), "client_secret": server.fact("api_key"),
         "email": user["email"], "password": user["password"]});
     let signed_in = request(server.at, "POST", "/user_management/authenticate", &[], &body.to_string());
@@ -190,6 +190,23 @@ fn seeds_are_planted_once_and_flags_count_for_one_start() {
     assert_eq!(out, "https://a.example/callback  default\n");
     assert!(Server::dev(&flags[..2], &[]).stop().success());
     assert_eq!(settings("access_token_seconds"), "access_token_seconds = 300");
+}
+
+#[test]
+fn doctor_asks_the_name_servers_once_a_domain_waits_for_its_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::dev(["--data".as_ref(), data.as_os_str()], &[]);
+    let doctor = || run(gatewright(["doctor", "--data"]).arg(&data)).good();
+    post(&server, "/organizations", &json!({"name": "A", "domain_data": [{"domain": "vouched.test", "state": "verified"}]}));
+    let told = doctor();
+    assert!(!told.contains("dns"), "{told}");
+    post(&server, "/organizations", &json!({"name": "B", "domain_data": [{"domain": "waiting.test", "state": "pending"}]}));
+    let told = doctor();
+    // Whether DNS answers here is not ours to say.
+    let line = told.lines().find(|line| line.starts_with("ok    dns") || line.starts_with("warn  dns")).unwrap_or_default();
+    assert!(line.contains("waiting.test") && line.contains("development"), "{told}");
+    assert!(server.stop().success());
 }
 
 #[test]

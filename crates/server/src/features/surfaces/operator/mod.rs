@@ -2,12 +2,14 @@
 
 mod flags;
 mod model;
+mod permissions;
 mod resource_types;
 #[cfg(test)]
 mod tests;
 
 pub use flags::{NewFeatureFlag, plant_feature_flag};
 pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewMember, NewPerson, OperatorError, OrganizationFact, SigningKey};
+pub use permissions::{NewPermission, plant_permission};
 pub use resource_types::{NewResourceType, plant_resource_type};
 
 use gatewright_base::{Order, PageQuery, Rng, Secret};
@@ -22,6 +24,7 @@ pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
 use crate::features::credentials::passwords;
 use crate::features::credentials::signing_keys::{self, KeyState, RotateError};
 use crate::features::records::environments::{self, NewKey};
+use crate::features::records::organization_domains;
 use crate::features::records::organization_memberships::{self, NewMembership, Status};
 use crate::features::records::organizations::{self, NewOrganization, Organization, OrganizationView};
 use crate::features::records::redirect_uris::{self, DeleteRefusal};
@@ -30,6 +33,7 @@ use crate::features::records::users::{self, EmailAddress, NewUser, User, UserVie
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::platform::events::Event;
+use crate::platform::fields::FieldError;
 
 /// Row of `meta` that tells which master key sealed this database.
 const MASTER_KEY_META: &str = "master_key_fingerprint";
@@ -280,8 +284,7 @@ pub async fn plant_organization(
     external_id: &str,
     members: Vec<NewMember>,
 ) -> Result<String, OperatorError> {
-    let refused =
-        |error: users::FieldError| OperatorError::refused(format!("the organization {name:?} has a wrong {}", error.field), error.code);
+    let refused = |error: FieldError| OperatorError::refused(format!("the organization {name:?} has a wrong {}", error.field), error.code);
     organizations::check_organization_name(name).and_then(|()| users::check_external_id(external_id)).map_err(refused)?;
     let new = NewOrganization { name: name.to_owned(), external_id: Some(external_id.to_owned()), ..NewOrganization::default() };
     let (environment, scribe) = (environment.clone(), cx.scribe(Actor::Operator));
@@ -297,14 +300,17 @@ pub async fn plant_organization(
         };
         organizations::lock(tx, &environment, &id)?;
         for member in &members {
-            if roles::find_for(tx, &environment, Some(&id), &member.role)?.is_none() {
+            if !roles::find_for(tx, &environment, Some(&id), &member.role)?.is_some_and(|role| role.is_for_members()) {
                 return Err(OperatorError::refused(
                     format!("there is no role {:?}", member.role),
                     "admin and member are there from the beginning",
                 ));
             }
-            let Some(email) = EmailAddress::parse(&member.email) else { continue };
-            let Some(user) = users::find_by_email(tx, &environment, &email)? else {
+            let found = match EmailAddress::parse(&member.email) {
+                Some(email) => users::find_by_email(tx, &environment, &email)?,
+                None => None,
+            };
+            let Some(user) = found else {
                 return Err(OperatorError::refused(
                     format!("{} is no user of the environment", member.email),
                     "list it under users as well",
@@ -316,6 +322,12 @@ pub async fn plant_organization(
         Ok(id.to_string())
     });
     planted.await
+}
+
+/// A domain of the environment that DNS is to prove, if there is one: to try the name servers with.
+pub async fn find_pending_domain(cx: &Cx, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
+    let environment = environment.clone();
+    cx.db().scan(move |tx| organization_domains::find_pending_name(tx, &environment)).await
 }
 
 /// The environment's organizations, oldest first, a hundred at most.

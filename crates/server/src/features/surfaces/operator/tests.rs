@@ -174,3 +174,66 @@ both_engines!(a_feature_flag_is_planted_once_with_its_targets, |app| async move 
     assert!(!plant_feature_flag(app.cx(), environment, &again).await.unwrap());
     assert_eq!(runtime().await, planted, "what is there stays");
 });
+
+both_engines!(a_permission_is_planted_once_with_its_roles, |app| async move {
+    let permission = NewPermission {
+        slug: "expenses:approve".into(),
+        name: "Approve expenses".into(),
+        roles: vec!["admin".into()],
+        ..NewPermission::default()
+    };
+    let environment = &app.tenant.environment;
+    for wrong in [
+        NewPermission { slug: "Expenses Approve".into(), ..permission.clone() },
+        NewPermission { name: " ".into(), ..permission.clone() },
+        NewPermission { description: Some("x".repeat(151)), ..permission.clone() },
+    ] {
+        assert!(refusal(plant_permission(app.cx(), environment, &wrong).await).starts_with("the permission \""));
+    }
+    let nobodys = NewPermission { roles: vec!["admin".into(), "owner".into()], ..permission.clone() };
+    assert_eq!(
+        refusal(plant_permission(app.cx(), environment, &nobodys).await),
+        "there is no role \"owner\"; admin and member are there from the beginning"
+    );
+    let granted =
+        async |slug: &str| app.api(Method::GET, &format!("/authorization/roles/{slug}"), Value::Null).await.body["permissions"].clone();
+    assert_eq!(granted("admin").await, json!([]), "all or nothing");
+    assert!(plant_permission(app.cx(), environment, &permission).await.unwrap());
+    assert_eq!((granted("admin").await, granted("member").await), (json!(["expenses:approve"]), json!([])));
+    let again = NewPermission { roles: vec!["member".into()], ..permission };
+    assert!(!plant_permission(app.cx(), environment, &again).await.unwrap());
+    assert_eq!(granted("member").await, json!([]), "what is there stays");
+});
+
+both_engines!(an_organization_is_planted_with_members_who_can_be_there, |app| async move {
+    let environment = app.tenant.environment.clone();
+    app.user("ada@acme.test", "correct horse battery").await;
+    let (of, scribe) = (environment.clone(), app.cx().scribe(Actor::Operator));
+    let editor = roles::NewRole {
+        slug: "editor".to_owned(),
+        name: "Editor".to_owned(),
+        description: None,
+        resource_type_slug: "document".to_owned(),
+        organization_id: None,
+    };
+    assert!(app.cx().db().write(move |tx| roles::insert(tx, &of, &editor, &scribe)).await.unwrap().is_ok());
+    let plant = async |email: &str, role: &str| {
+        let member = NewMember { email: email.to_owned(), role: role.to_owned() };
+        plant_organization(app.cx(), &environment, "Acme", "acme", vec![member]).await
+    };
+    for (email, role, why) in [
+        ("ada@acme.test", "emperor", "there is no role"),
+        // A role that is given on documents is none of an organization's members.
+        ("ada@acme.test", "editor", "there is no role"),
+        ("nobody@acme.test", "member", "is no user"),
+        ("no address", "member", "is no user"),
+    ] {
+        let error = refusal(plant(email, role).await);
+        assert!(error.contains(why), "{email} {role}: {error}");
+    }
+    assert_eq!(list_organizations(app.cx(), &environment).await.unwrap(), [], "all or nothing");
+    let planted = plant("ada@acme.test", "admin").await.unwrap();
+    assert_eq!(plant("ada@acme.test", "admin").await.unwrap(), planted, "once");
+    let listed = app.api(Method::GET, &format!("/user_management/organization_memberships?organization_id={planted}"), Value::Null).await;
+    assert_eq!(listed.body["data"].as_array().map(Vec::len), Some(1), "{}", listed.text);
+});
