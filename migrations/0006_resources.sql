@@ -63,13 +63,15 @@ CREATE TABLE role_assignments (
   created_at           BIGINT NOT NULL,
   updated_at           BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX role_assignments_once ON role_assignments (holder_id, resource_id, role_slug);
+-- Holder and resource are one value, so that what one holds on the other is found by that and not by reading all of either. The
+-- others begin with the holder, the resource or the role, each of which is of one environment: so they serve the cascades, too.
+CREATE UNIQUE INDEX role_assignments_once ON role_assignments ((holder_id || resource_id), role_slug);
 CREATE INDEX role_assignments_by_role ON role_assignments (role_id);
 CREATE INDEX role_assignments_by_row ON role_assignments (resource_row_id);
-CREATE INDEX role_assignments_by_holder ON role_assignments (environment_id, holder_id, id);
-CREATE INDEX role_assignments_by_external_id ON role_assignments (environment_id, holder_id, resource_external_id, id);
-CREATE INDEX role_assignments_by_type ON role_assignments (environment_id, holder_id, resource_type_slug, id);
-CREATE INDEX role_assignments_by_resource ON role_assignments (environment_id, resource_id, id);
-CREATE INDEX role_assignments_by_resource_and_role ON role_assignments (environment_id, resource_id, role_slug, id);
-CREATE INDEX role_assignments_who ON role_assignments (environment_id, resource_id, role_slug, holder_id);
-CREATE INDEX role_assignments_what ON role_assignments (environment_id, holder_id, parent_id, role_slug, resource_id);
+CREATE INDEX role_assignments_by_holder ON role_assignments (holder_id, id);
+CREATE INDEX role_assignments_by_external_id ON role_assignments (holder_id, resource_external_id, id);
+CREATE INDEX role_assignments_by_type ON role_assignments (holder_id, resource_type_slug, id);
+CREATE INDEX role_assignments_by_resource ON role_assignments (resource_id, id);
+CREATE INDEX role_assignments_by_resource_and_role ON role_assignments (resource_id, role_slug, id);
+CREATE INDEX role_assignments_who ON role_assignments (resource_id, role_slug, holder_id);
+CREATE INDEX role_assignments_what ON role_assignments (holder_id, parent_id, role_slug, resource_id);

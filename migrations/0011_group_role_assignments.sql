@@ -13,13 +13,13 @@ CREATE TABLE group_role_assignments (
   created_at           BIGINT NOT NULL,
   updated_at           BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX group_role_assignments_once ON group_role_assignments (holder_id, resource_id, role_slug);
+CREATE UNIQUE INDEX group_role_assignments_once ON group_role_assignments ((holder_id || resource_id), role_slug);
 CREATE INDEX group_role_assignments_by_role ON group_role_assignments (role_id);
 CREATE INDEX group_role_assignments_by_row ON group_role_assignments (resource_row_id);
-CREATE INDEX group_role_assignments_by_holder ON group_role_assignments (environment_id, holder_id, id);
-CREATE INDEX group_role_assignments_by_external_id ON group_role_assignments (environment_id, holder_id, resource_external_id, id);
-CREATE INDEX group_role_assignments_by_type ON group_role_assignments (environment_id, holder_id, resource_type_slug, id);
-CREATE INDEX group_role_assignments_by_resource ON group_role_assignments (environment_id, resource_id, id);
-CREATE INDEX group_role_assignments_by_resource_and_role ON group_role_assignments (environment_id, resource_id, role_slug, id);
-CREATE INDEX group_role_assignments_who ON group_role_assignments (environment_id, resource_id, role_slug, holder_id);
-CREATE INDEX group_role_assignments_what ON group_role_assignments (environment_id, holder_id, parent_id, role_slug, resource_id);
+CREATE INDEX group_role_assignments_by_holder ON group_role_assignments (holder_id, id);
+CREATE INDEX group_role_assignments_by_external_id ON group_role_assignments (holder_id, resource_external_id, id);
+CREATE INDEX group_role_assignments_by_type ON group_role_assignments (holder_id, resource_type_slug, id);
+CREATE INDEX group_role_assignments_by_resource ON group_role_assignments (resource_id, id);
+CREATE INDEX group_role_assignments_by_resource_and_role ON group_role_assignments (resource_id, role_slug, id);
+CREATE INDEX group_role_assignments_who ON group_role_assignments (resource_id, role_slug, holder_id);
+CREATE INDEX group_role_assignments_what ON group_role_assignments (holder_id, parent_id, role_slug, resource_id);

@@ -89,6 +89,13 @@ impl Backend {
         }
     }
 
+    pub(crate) fn statements(&self) -> Vec<String> {
+        match self {
+            Self::Sqlite(file) => file.readers().statements(),
+            Self::Postgres(_) => Vec::new(),
+        }
+    }
+
     pub(crate) fn close(&self) {
         match self {
             Self::Sqlite(file) => file.close(),

@@ -134,6 +134,12 @@ impl Db {
         self.run(Mode::Read, move |tx| tx.prepare(&sql))
     }
 
+    /// The texts that SQLite's idle readers have run, so that a test can look at their plans. None on PostgreSQL, whose plans follow its
+    /// statistics.
+    pub fn statements(&self) -> Vec<String> {
+        self.backend.statements()
+    }
+
     /// SQLite: `PRAGMA quick_check`, which reads the whole file. PostgreSQL: a round trip.
     pub fn integrity(&self) -> Result<(), DbError> {
         self.run(Mode::Read, |tx| tx.integrity())

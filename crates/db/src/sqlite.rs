@@ -178,6 +178,16 @@ impl Readers {
         }
     }
 
+    /// In the order of their texts, each once.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts: Vec<String> =
+            idle.iter().flat_map(|session| session.rewritten.borrow().keys().map(ToString::to_string).collect::<Vec<_>>()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();

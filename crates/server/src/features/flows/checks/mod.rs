@@ -7,6 +7,8 @@ mod http;
 mod listings;
 mod model;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

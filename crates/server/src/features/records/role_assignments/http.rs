@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::lists;
+use super::lists::{self, Only};
 use super::model::{GroupRoleAssignmentView, Holder, RoleAssignmentView};
-use super::store::{self, Only};
+use super::store;
 use super::writes::{self, Refusal, Wanted};
 use crate::features::records::groups::{self, GroupId};
 use crate::features::records::organization_memberships::{self, MembershipId};

@@ -3,12 +3,30 @@
 use gatewright_base::{Order, Page, PageQuery};
 use gatewright_db::{DbError, Tx};
 
-use super::model::{Assignment, Cursor, Holder, Shown, ulid_of};
-use super::store::{self, Beyond, Only};
+use super::model::{Assignment, Cursor, Holder, Shown, Target, ulid_of};
+use super::store::{self, Beyond, Which};
 use crate::features::records::groups::{self, GroupId};
 use crate::features::records::organization_memberships::{self, Membership, MembershipId, Of, Status};
-use crate::features::records::resources::Resource;
+use crate::features::records::organizations::OrganizationId;
+use crate::features::records::resources::{self, ORGANIZATION_TYPE, Resource, ResourceId, root_of};
 use crate::platform::cx::EnvironmentId;
+
+/// Which of a membership's roles a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    pub resource_id: Option<String>,
+    pub external_id: Option<String>,
+    pub type_slug: Option<String>,
+}
+
+impl Only {
+    fn shows(&self, target: &Target) -> bool {
+        let is = |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|wanted| wanted == text);
+        is(&self.resource_id, target.id.as_str())
+            && is(&self.external_id, &target.external_id)
+            && is(&self.type_slug, &target.resource_type_slug)
+    }
+}
 
 /// The roles of a membership: its own, those given directly, those through its groups.
 pub fn list_of_membership(
@@ -19,19 +37,49 @@ pub fn list_of_membership(
     page: &PageQuery,
 ) -> Result<Page<Shown>, DbError> {
     let place = Place::of(page);
-    let mut rows: Vec<Shown> = Shown::own_of(membership).into_iter().filter(|row| only.shows(&row.target)).collect();
+    let mut rows = Shown::own_of(membership);
+    let named;
+    let which = match (&only.resource_id, &only.external_id, &only.type_slug) {
+        (Some(id), _, _) => Which::On(id),
+        // Together they name one resource: what is held on it is found at once, what is held on its type is not.
+        (None, Some(external), Some(slug)) => {
+            named = find_named(tx, environment, &membership.organization_id, slug, external)?;
+            match &named {
+                Some(id) => Which::On(id.as_str()),
+                None => return Ok(place.page(page, Vec::new())),
+            }
+        }
+        (None, Some(external), None) => Which::OnExternalId(external),
+        (None, None, Some(slug)) => Which::OnType(slug),
+        (None, None, None) => Which::All,
+    };
     let at = place.at(Holder::Membership);
-    let direct = store::list_of_holder(tx, Holder::Membership, environment, membership.id.as_str(), only, place.beyond(at.as_deref()))?;
+    let direct = store::list_of_holder(tx, Holder::Membership, environment, membership.id.as_str(), which, place.beyond(at.as_deref()))?;
     rows.extend(direct.into_iter().map(Shown::direct));
     let at = place.at(Holder::Group);
     for group in groups::list_group_ids_of_membership(tx, environment, &membership.id)? {
-        let held = store::list_of_holder(tx, Holder::Group, environment, group.as_str(), only, place.beyond(at.as_deref()))?;
+        let held = store::list_of_holder(tx, Holder::Group, environment, group.as_str(), which, place.beyond(at.as_deref()))?;
         if !held.is_empty() {
             let name = find_group_name(tx, environment, group)?;
             rows.extend(held.iter().map(|row| Shown::through_group(row, &name, &membership.id)));
         }
     }
+    // The statement saw to one of the three; of the rest a resource has all or nothing.
+    rows.retain(|row| only.shows(&row.target));
     Ok(place.page(page, rows))
+}
+
+fn find_named(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    slug: &str,
+    external_id: &str,
+) -> Result<Option<ResourceId>, DbError> {
+    if slug == ORGANIZATION_TYPE {
+        return Ok((external_id == organization.as_str()).then(|| root_of(organization)));
+    }
+    Ok(resources::find_by_external_id(tx, environment, organization, slug, external_id)?.map(|found| found.id))
 }
 
 /// The roles held on exactly this resource, one row for each membership that has one.
@@ -57,7 +105,7 @@ pub fn list_on(
 pub fn list_of_group(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &GroupId, page: &PageQuery) -> Result<Page<Assignment>, DbError> {
     let scan = page.scan();
     let beyond = Beyond { cursor: scan.cursor, ascending: scan.ascending, limit: page.limit + 1 };
-    let rows = store::list_of_holder(tx, Holder::Group, environment, id.as_str(), &Only::default(), beyond)?;
+    let rows = store::list_of_holder(tx, Holder::Group, environment, id.as_str(), Which::All, beyond)?;
     Ok(page.page(rows, |row| row.id.as_str()))
 }
 

@@ -20,21 +20,13 @@ impl<'a> Beyond<'a> {
     }
 }
 
-/// Which of a holder's roles a list shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Only {
-    pub resource_id: Option<String>,
-    pub external_id: Option<String>,
-    pub type_slug: Option<String>,
-}
-
-impl Only {
-    pub fn shows(&self, target: &Target) -> bool {
-        let is = |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|wanted| wanted == text);
-        is(&self.resource_id, target.id.as_str())
-            && is(&self.external_id, &target.external_id)
-            && is(&self.type_slug, &target.resource_type_slug)
-    }
+/// Which of a holder's roles a statement reads: what an index has beside the holder.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    All,
+    On(&'a str),
+    OnExternalId(&'a str),
+    OnType(&'a str),
 }
 
 /// `false` when the holder has the role on the resource already.
@@ -79,7 +71,7 @@ pub fn find_same(
     role_slug: &str,
 ) -> Result<Option<Assignment>, DbError> {
     let sql = pick(holder, FIND_SAME, FIND_SAME_OF_GROUP);
-    tx.optional(sql, params![environment, holder_id, resource, role_slug])?.map(from_row).transpose()
+    tx.optional(sql, params![environment, pair(holder_id, resource.as_str()), role_slug])?.map(from_row).transpose()
 }
 
 /// `false` when it is gone already.
@@ -112,13 +104,16 @@ pub fn list_held(
     holders: &[String],
     resources: &[ResourceId],
 ) -> Result<Vec<Assignment>, DbError> {
+    let pairs: Vec<String> = holders.iter().flat_map(|holder| resources.iter().map(move |one| pair(holder, one.as_str()))).collect();
     let mut held = Vec::new();
-    for (holders, resources) in holders.chunks(HOLDERS).flat_map(|some| resources.chunks(RESOURCES).map(move |those| (some, those))) {
+    for some in pairs.chunks(PAIRS) {
+        let (sql, room) = match some.len() {
+            0..=FEW_PAIRS => (pick(holder, LIST_HELD, LIST_HELD_OF_GROUP), FEW_PAIRS),
+            _ => (pick(holder, LIST_MUCH_HELD, LIST_MUCH_HELD_OF_GROUP), PAIRS),
+        };
         let mut parameters = vec![Value::from(environment)];
-        parameters.extend((0..HOLDERS).map(|at| Value::from(holders.get(at).unwrap_or(&holders[0]))));
-        parameters.extend((0..RESOURCES).map(|at| Value::from(resources.get(at).unwrap_or(&resources[0]))));
-        let rows = tx.list(pick(holder, LIST_HELD, LIST_HELD_OF_GROUP), &parameters)?;
-        for row in rows {
+        parameters.extend((0..room).map(|at| Value::from(some.get(at).unwrap_or(&some[0]))));
+        for row in tx.list(sql, &parameters)? {
             held.push(from_row(row)?);
         }
     }
@@ -131,23 +126,18 @@ pub fn list_of_holder(
     holder: Holder,
     environment: &EnvironmentId,
     holder_id: &str,
-    only: &Only,
+    which: Which<'_>,
     beyond: Beyond<'_>,
 ) -> Result<Vec<Assignment>, DbError> {
-    let mut parameters = vec![Value::from(environment), Value::from(holder_id), Value::from(beyond.bound()), Value::from(beyond.limit)];
-    let (sql, filters): (&Listing, Vec<&String>) = match (&only.resource_id, &only.external_id, &only.type_slug) {
-        // A resource has one external id and one type: Only::shows looks at the rest.
-        (Some(id), _, _) => (pick(holder, &OF_HOLDER_ON, &OF_GROUP_ON), vec![id]),
-        (None, Some(external), Some(slug)) => {
-            (pick(holder, &OF_HOLDER_ON_EXTERNAL_OF_TYPE, &OF_GROUP_ON_EXTERNAL_OF_TYPE), vec![external, slug])
-        }
-        (None, Some(external), None) => (pick(holder, &OF_HOLDER_ON_EXTERNAL, &OF_GROUP_ON_EXTERNAL), vec![external]),
-        (None, None, Some(slug)) => (pick(holder, &OF_HOLDER_ON_TYPE, &OF_GROUP_ON_TYPE), vec![slug]),
-        (None, None, None) => (pick(holder, &OF_HOLDER, &OF_GROUP), vec![]),
+    let (sql, first, last): (&Listing, String, Option<&str>) = match which {
+        Which::All => (pick(holder, &OF_HOLDER, &OF_GROUP), holder_id.to_owned(), None),
+        Which::On(resource) => (pick(holder, &OF_HOLDER_ON, &OF_GROUP_ON), pair(holder_id, resource), None),
+        Which::OnExternalId(id) => (pick(holder, &OF_HOLDER_ON_EXTERNAL, &OF_GROUP_ON_EXTERNAL), holder_id.to_owned(), Some(id)),
+        Which::OnType(slug) => (pick(holder, &OF_HOLDER_ON_TYPE, &OF_GROUP_ON_TYPE), holder_id.to_owned(), Some(slug)),
     };
-    parameters.extend(filters.into_iter().map(Value::from));
-    let rows = tx.list(sql.way(beyond.ascending), &parameters)?.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().filter(|row| only.shows(&row.target)).collect())
+    let mut parameters = params![environment, first, beyond.bound(), beyond.limit].to_vec();
+    parameters.extend(last.map(Value::from));
+    tx.list(sql.way(beyond.ascending), &parameters)?.into_iter().map(from_row).collect()
 }
 
 /// The roles held on a resource, by id.
@@ -229,6 +219,11 @@ fn skip(mut next: impl FnMut(&str) -> Result<Option<String>, DbError>) -> Result
     Ok(slugs)
 }
 
+/// A holder and a resource as the unique index has them. All ids of a kind are equally long, so no two pairs look alike.
+fn pair(holder_id: &str, resource_id: &str) -> String {
+    format!("{holder_id}{resource_id}")
+}
+
 fn pick<T>(holder: Holder, membership: T, group: T) -> T {
     match holder {
         Holder::Membership => membership,
@@ -255,9 +250,9 @@ impl Listing {
     }
 }
 
-/// How many holders and resources one statement asks for: a membership and all above a resource.
-const HOLDERS: usize = 8;
-const RESOURCES: usize = MAX_DEPTH + 1;
+/// How many pairs of a holder and a resource one statement asks for: one membership, or eight groups, with a resource and all above it.
+const FEW_PAIRS: usize = MAX_DEPTH + 1;
+const PAIRS: usize = 8 * FEW_PAIRS;
 
 macro_rules! of_membership {
     ($($rest:literal),+) => {
@@ -279,6 +274,23 @@ macro_rules! of_group {
     };
 }
 
+// Where both the holder and the resource are given, they are one value of the unique index. Given two columns, a planner would read all
+// that the holder holds or all that is held on the resource, whichever it takes for little, and either may be a million rows.
+macro_rules! of_pairs {
+    ($of:ident) => {
+        $of!(
+            "AND holder_id || resource_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+             $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+             $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, \
+             $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, \
+             $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, \
+             $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, \
+             $68, $69, $70, $71, $72, $73, $74, $75, $76, $77, $78, \
+             $79, $80, $81, $82, $83, $84, $85, $86, $87, $88, $89)"
+        )
+    };
+}
+
 macro_rules! by_id {
     ($of:ident, $filter:literal) => {
         Listing {
@@ -290,16 +302,12 @@ macro_rules! by_id {
 
 static OF_HOLDER: Listing = by_id!(of_membership, "AND holder_id = $2");
 static OF_GROUP: Listing = by_id!(of_group, "AND holder_id = $2");
-static OF_HOLDER_ON: Listing = by_id!(of_membership, "AND holder_id = $2 AND resource_id = $5");
-static OF_GROUP_ON: Listing = by_id!(of_group, "AND holder_id = $2 AND resource_id = $5");
+static OF_HOLDER_ON: Listing = by_id!(of_membership, "AND holder_id || resource_id = $2");
+static OF_GROUP_ON: Listing = by_id!(of_group, "AND holder_id || resource_id = $2");
 static OF_HOLDER_ON_EXTERNAL: Listing = by_id!(of_membership, "AND holder_id = $2 AND resource_external_id = $5");
 static OF_GROUP_ON_EXTERNAL: Listing = by_id!(of_group, "AND holder_id = $2 AND resource_external_id = $5");
 static OF_HOLDER_ON_TYPE: Listing = by_id!(of_membership, "AND holder_id = $2 AND resource_type_slug = $5");
 static OF_GROUP_ON_TYPE: Listing = by_id!(of_group, "AND holder_id = $2 AND resource_type_slug = $5");
-static OF_HOLDER_ON_EXTERNAL_OF_TYPE: Listing =
-    by_id!(of_membership, "AND holder_id = $2 AND resource_external_id = $5 AND resource_type_slug = $6");
-static OF_GROUP_ON_EXTERNAL_OF_TYPE: Listing =
-    by_id!(of_group, "AND holder_id = $2 AND resource_external_id = $5 AND resource_type_slug = $6");
 static ON: Listing = by_id!(of_membership, "AND resource_id = $2");
 static ON_OF_GROUP: Listing = by_id!(of_group, "AND resource_id = $2");
 static ON_WITH_ROLE: Listing = by_id!(of_membership, "AND resource_id = $2 AND role_slug = $5");
@@ -332,14 +340,14 @@ static BELOW_OF_GROUP: Listing = Listing {
 
 pub const INSERT: &str = "INSERT INTO role_assignments (id, environment_id, holder_id, role_id, role_slug, resource_id, resource_row_id, \
      resource_external_id, resource_type_slug, parent_id, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT (holder_id, resource_id, role_slug) DO NOTHING";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT ((holder_id || resource_id), role_slug) DO NOTHING";
 pub const INSERT_OF_GROUP: &str = "INSERT INTO group_role_assignments (id, environment_id, holder_id, role_id, role_slug, resource_id, \
      resource_row_id, resource_external_id, resource_type_slug, parent_id, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT (holder_id, resource_id, role_slug) DO NOTHING";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT ((holder_id || resource_id), role_slug) DO NOTHING";
 pub const FIND: &str = of_membership!("AND holder_id = $2 AND id = $3");
 pub const FIND_OF_GROUP: &str = of_group!("AND holder_id = $2 AND id = $3");
-pub const FIND_SAME: &str = of_membership!("AND holder_id = $2 AND resource_id = $3 AND role_slug = $4");
-pub const FIND_SAME_OF_GROUP: &str = of_group!("AND holder_id = $2 AND resource_id = $3 AND role_slug = $4");
+pub const FIND_SAME: &str = of_membership!("AND holder_id || resource_id = $2 AND role_slug = $3");
+pub const FIND_SAME_OF_GROUP: &str = of_group!("AND holder_id || resource_id = $2 AND role_slug = $3");
 pub const DELETE: &str = "DELETE FROM role_assignments WHERE environment_id = $1 AND holder_id = $2 AND id = $3";
 pub const DELETE_OF_GROUP: &str = "DELETE FROM group_role_assignments WHERE environment_id = $1 AND holder_id = $2 AND id = $3";
 pub const MARK_PARENT: &str = "UPDATE role_assignments SET parent_id = $3 WHERE environment_id = $1 AND resource_id = $2";
@@ -348,14 +356,10 @@ pub const EXISTS_ON: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM role_assignmen
      OR EXISTS (SELECT 1 FROM group_role_assignments WHERE environment_id = $1 AND resource_id = $2)";
 pub const ROLE_IS_USED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM role_assignments WHERE environment_id = $1 AND role_id = $2) \
      OR EXISTS (SELECT 1 FROM group_role_assignments WHERE environment_id = $1 AND role_id = $2)";
-pub const LIST_HELD: &str = of_membership!(
-    "AND holder_id IN ($2, $3, $4, $5, $6, $7, $8, $9) \
-     AND resource_id IN ($10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
-);
-pub const LIST_HELD_OF_GROUP: &str = of_group!(
-    "AND holder_id IN ($2, $3, $4, $5, $6, $7, $8, $9) \
-     AND resource_id IN ($10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
-);
+pub const LIST_HELD: &str = of_membership!("AND holder_id || resource_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
+pub const LIST_HELD_OF_GROUP: &str = of_group!("AND holder_id || resource_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
+pub const LIST_MUCH_HELD: &str = of_pairs!(of_membership);
+pub const LIST_MUCH_HELD_OF_GROUP: &str = of_pairs!(of_group);
 pub const NEXT_SLUG_ON: &str =
     "SELECT MIN(role_slug) FROM role_assignments WHERE environment_id = $1 AND resource_id = $2 AND role_slug > $3";
 pub const NEXT_SLUG_ON_OF_GROUP: &str =

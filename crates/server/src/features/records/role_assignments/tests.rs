@@ -325,3 +325,26 @@ both_engines!(a_role_goes_with_its_holder_its_resource_and_itself, |app| async {
     assert_eq!(list(&app, &of_group(&world.group)).await, Vec::<Value>::new());
     assert_eq!(app.api(Method::DELETE, &role, Value::Null).await.status, 204);
 });
+
+both_engines!(roles_given_while_the_member_changes_wait_in_one_direction, |app| async move {
+    let world = world(&app).await;
+    let app = Arc::new(app);
+    let before = app.cx().db().stats().retries;
+    let membership = format!("/user_management/organization_memberships/{}", world.alice);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let (app, membership, path, doc) = (app.clone(), membership.clone(), of_member(&world.alice), world.doc.clone());
+        tasks.spawn(async move {
+            match n % 4 {
+                0 => app.api(Method::POST, &path, json!({"role_slug": "viewer", "resource_id": doc})).await,
+                1 => app.api(Method::PUT, &membership, json!({"role_slug": if n % 8 == 1 { "auditor" } else { "member" }})).await,
+                2 => app.api(Method::DELETE, &path, json!({"role_slug": "viewer", "resource_id": doc})).await,
+                _ => app.api(Method::PUT, &membership, json!({"role_slugs": ["auditor", "member"]})).await,
+            }
+        });
+    }
+    for answer in tasks.join_all().await {
+        assert!([200, 201, 204, 404].contains(&answer.status), "{}", answer.text);
+    }
+    assert_eq!(app.cx().db().stats().retries, before, "two waited for each other");
+});

@@ -1,12 +1,12 @@
-//! Giving and taking roles, each in one transaction with its event. Every change takes the organization's row lock first, as changes of
-//! the tree, of groups and of memberships do: none of them can go while a role is given.
+//! Giving and taking roles, each in one transaction with its event. Every change takes the organization's row lock, and before it
+//! that of the member's user, as changes of the tree, of groups, of roles and of memberships do: none of them can go while a role is given.
 
 use std::collections::BTreeSet;
 
 use gatewright_db::{DbError, Tx};
 
 use super::model::{Assignment, GroupRoleAssignmentView, Holder, RoleAssignmentView, Shown};
-use super::store::{self, Beyond, Only};
+use super::store::{self, Beyond, Which};
 use crate::features::records::groups::{self, Group, GroupId};
 use crate::features::records::organization_memberships::{self, Membership, MembershipId};
 use crate::features::records::organizations::{self, Organization, OrganizationId};
@@ -153,7 +153,7 @@ pub fn replace_of_group(
         }
     }
     let all = Beyond { cursor: None, ascending: true, limit: MAX_REPLACED as u32 + 1 };
-    let present = store::list_of_holder(tx, Holder::Group, environment, id.as_str(), &Only::default(), all)?;
+    let present = store::list_of_holder(tx, Holder::Group, environment, id.as_str(), Which::All, all)?;
     if present.len() > MAX_REPLACED {
         return Ok(Err(Refusal::TooMany));
     }
@@ -262,9 +262,8 @@ fn load_wanted(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let no_role = || Refusal::NoRole(wanted.role_slug.clone());
-    let Some(found) = roles::find_for(tx, environment, Some(&organization.id), &wanted.role_slug)? else { return Ok(Err(no_role())) };
-    // Held, so that it is not deleted while it is given.
-    let Some(role) = roles::lock(tx, environment, found.organization_id.as_ref(), &found.slug)? else { return Ok(Err(no_role())) };
+    // Not held itself: a role goes only while its organization is held, and a row that a whole environment shares is no queue.
+    let Some(role) = roles::find_for(tx, environment, Some(&organization.id), &wanted.role_slug)? else { return Ok(Err(no_role())) };
     if role.resource_type_slug != resource.resource_type_slug {
         return Ok(Err(Refusal::OtherType { role: role.resource_type_slug, resource: resource.resource_type_slug }));
     }
@@ -284,11 +283,12 @@ fn load_resource(
 
 fn lock_membership(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId) -> Result<Option<(Membership, Organization)>, DbError> {
     let Some(found) = organization_memberships::find(tx, environment, id)? else { return Ok(None) };
-    let Some(organization) = lock_organization(tx, environment, &found.organization_id)? else { return Ok(None) };
-    // A user who is being deleted takes the membership along: looked at again once the user stays.
+    // The user before the organization, as everywhere, so that no two changes wait for each other in a circle. A user who is being
+    // deleted takes the membership along: looked at again once the user stays.
     if !users::lock(tx, environment, &found.user_id)? {
         return Ok(None);
     }
+    let Some(organization) = lock_organization(tx, environment, &found.organization_id)? else { return Ok(None) };
     Ok(organization_memberships::find(tx, environment, id)?.map(|membership| (membership, organization)))
 }
 

@@ -1,7 +1,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde::de::Deserializer;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,7 +13,7 @@ use crate::features::records::resources::{
 };
 use crate::platform::cx::Cx;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, nullable};
 use crate::web::view::List;
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -277,9 +276,4 @@ fn refuse(refusal: Refusal, id: &str) -> ApiError {
         ),
         Refusal::IsOrganization => ApiError::unprocessable("This is an organization: change and delete it with its own operations."),
     }
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
 }
