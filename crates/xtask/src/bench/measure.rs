@@ -10,6 +10,7 @@ use std::time::Duration;
 use gatewright_db::{Db, DbConfig, DbError, params};
 use serde_json::{Value, json};
 
+use super::authorization;
 use super::client::{Connection, Load, drive};
 use super::machine::{Folder, pinned};
 use super::report::{Budget, Report, Unit, median};
@@ -30,7 +31,8 @@ const ALL: &[(&str, Measurement)] = &[
     ("password", password),
     ("session", session),
     ("jwks", jwks),
-    ("check", check),
+    ("authorization", authorization::on_sqlite),
+    ("authorization-postgres", authorization::on_postgres),
 ];
 
 /// Runs the named measurements, or all. True when every budget held.
@@ -51,11 +53,11 @@ pub fn measure(root: &Path, names: &[String], seconds: f64, rounds: usize) -> Re
     Ok(bench.report.over == 0)
 }
 
-struct Bench<'a> {
-    root: &'a Path,
-    span: Duration,
-    rounds: usize,
-    report: Report,
+pub struct Bench<'a> {
+    pub root: &'a Path,
+    pub span: Duration,
+    pub rounds: usize,
+    pub report: Report,
 }
 
 fn start(bench: &mut Bench<'_>) -> Result<(), String> {
@@ -177,29 +179,6 @@ fn jwks(bench: &mut Bench<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// A permission check five levels deep, among a thousand resources and among a million.
-fn check(bench: &mut Bench<'_>) -> Result<(), String> {
-    const FEW: u64 = 1_000;
-    const MANY: u64 = 1_000_000;
-    let folder = Folder::fresh(bench.root, "check")?;
-    let tree = Server::start(bench.root, &folder.0).and_then(|server| Tree::plant(&server))?;
-    let (mut few, mut many) = (Vec::new(), Vec::new());
-    for (from, to, found) in [(0, FEW, &mut few), (FEW, MANY, &mut many)] {
-        tree.grow(&folder.0, from, to)?;
-        let server = Server::start(bench.root, &folder.0)?;
-        tree.assign(&server)?;
-        for _ in 0..bench.rounds {
-            found.push(micros(tree.check_load(&server, to, bench.span)?.percentile(99)));
-        }
-    }
-    let (shown, reference) = (format!("{:.0} us", median(many.clone())), format!("{:.0} us among {FEW}", median(few.clone())));
-    let millis: Vec<f64> = many.iter().map(|us| us / 1e3).collect();
-    bench.report.line("permission check p99, 1 million resources", &shown, "", &millis, Unit::Millis, Budget::AtMost(1.0));
-    let growth: Vec<f64> = many.iter().zip(&few).map(|(many, few)| many / few).collect();
-    bench.report.line("the same against few resources", &shown, &reference, &growth, Unit::Times, Budget::AtMost(1.5));
-    Ok(())
-}
-
 /// What group commit is worth on this disk: the same three statements alone, and 64 at once.
 fn commits(bench: &mut Bench<'_>) -> Result<(), String> {
     let folder = Folder::fresh(bench.root, "commits")?;
@@ -245,91 +224,6 @@ impl Bench<'_> {
     }
 }
 
-/// An organization whose resources stand five levels deep, with a member who has a role on the first of them all.
-struct Tree {
-    organization: String,
-    membership: String,
-}
-
-impl Tree {
-    fn plant(server: &Server) -> Result<Self, String> {
-        let (mut connection, key) = (server.connect()?, bearer(server));
-        let user = make_accounts(server, &["bench-tree@example.com".to_owned()], None)?.remove(0);
-        let mut make = |path: &str, body: Value| {
-            let made = post(&mut connection, path, &key, &body)?;
-            Ok::<_, String>(made["id"].as_str().unwrap_or_default().to_owned())
-        };
-        let organization = make("/organizations", json!({"name": "Bench"}))?;
-        let membership = make("/user_management/organization_memberships", json!({"user_id": user, "organization_id": organization}))?;
-        make("/authorization/resource_types", json!({"slug": "folder", "parent_type_slugs": ["organization", "folder"]}))?;
-        make("/authorization/permissions", json!({"slug": "folder:see", "name": "See", "resource_type_slug": "folder"}))?;
-        make("/authorization/roles", json!({"slug": "reader", "name": "Reader", "resource_type_slug": "folder"}))?;
-        make("/authorization/roles/reader/permissions", json!({"slug": "folder:see"}))?;
-        Ok(Self { organization, membership })
-    }
-
-    fn assign(&self, server: &Server) -> Result<(), String> {
-        let path = format!("/authorization/organization_memberships/{}/role_assignments", self.membership);
-        let body = json!({"role_slug": "reader", "resource_id": Self::id(0)});
-        post(&mut server.connect()?, &path, &bearer(server), &body).map(drop)
-    }
-
-    fn ulid(n: u64) -> String {
-        format!("01BENCH{n:019}")
-    }
-
-    fn id(n: u64) -> String {
-        format!("authz_resource_{}", Self::ulid(n))
-    }
-
-    /// The way from the top, its own number last. Four stand above all others, so that a thousand and a million are equally deep.
-    fn way(n: u64) -> Vec<u64> {
-        if n < 4 { (0..=n).collect() } else { vec![0, 1, 2, 3, n] }
-    }
-
-    /// Written beside the API: a million requests would measure patience.
-    fn grow(&self, data: &Path, from: u64, to: u64) -> Result<(), String> {
-        const ADD: &str = "INSERT INTO resources (id, environment_id, organization_id, resource_type_slug, external_id, name, parent_id, \
-             path, created_at, updated_at) SELECT CAST($2 AS TEXT), environment_id, id, 'folder', CAST($3 AS TEXT), 'x', CAST($4 AS TEXT), \
-             CAST($5 AS TEXT), 0, 0 FROM organizations WHERE id = $1";
-        let fail = |error: DbError| error.to_string();
-        let db = Db::open(&DbConfig::new(format!("sqlite:{}", data.join("gatewright.db").display()))).map_err(fail)?;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| error.to_string())?;
-        let root = self.organization.replace("org_", "authz_resource_");
-        for first in (from..to).step_by(5_000) {
-            let (organization, root) = (self.organization.clone(), root.clone());
-            let write = db.write(move |tx| {
-                for n in first..to.min(first + 5_000) {
-                    let way = Self::way(n);
-                    let parent = way.len().checked_sub(2).map_or_else(|| root.clone(), |at| Self::id(way[at]));
-                    let path: String = way.into_iter().map(Self::ulid).collect();
-                    tx.execute(ADD, params![&organization, Self::id(n), format!("n{n}"), parent, path])?;
-                }
-                Ok::<_, DbError>(())
-            });
-            runtime.block_on(write).map_err(fail)?;
-        }
-        db.close();
-        Ok(())
-    }
-
-    /// Checks of resources all over the tree, 500 times a second, each allowed by the role at the top.
-    fn check_load(&self, server: &Server, count: u64, span: Duration) -> Result<Load, String> {
-        let (mut connection, headers, mut turn) = (server.connect()?, bearer(server), 0u64);
-        let path = format!("/authorization/organization_memberships/{}/check", self.membership);
-        let check = move || {
-            turn += 1;
-            // Odd multiplier: all over the index.
-            let n = 4 + (turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % (count - 4);
-            let body = json!({"permission_slug": "folder:see", "resource_id": Self::id(n)});
-            let answer = post(&mut connection, &path, &headers, &body)?;
-            if answer["authorized"] == true { Ok(true) } else { Err("a check was refused that is allowed".to_owned()) }
-        };
-        drive(vec![check], span, Duration::from_millis(2))
-    }
-}
-
 struct User {
     id: String,
     email: String,
@@ -346,7 +240,7 @@ fn make_users(server: &Server, count: usize) -> Result<Vec<User>, String> {
     Ok(ids.into_iter().zip(emails).map(|(id, email)| User { id, email }).collect())
 }
 
-fn make_accounts(server: &Server, emails: &[String], password: Option<&str>) -> Result<Vec<String>, String> {
+pub fn make_accounts(server: &Server, emails: &[String], password: Option<&str>) -> Result<Vec<String>, String> {
     let mut connection = server.connect()?;
     emails
         .iter()
@@ -466,16 +360,16 @@ fn authenticate(server: &Server, connection: &mut Connection, mut grant: Value) 
     Ok(answer["refresh_token"].as_str().ok_or("an answer without a refresh token")?.to_owned())
 }
 
-fn bearer(server: &Server) -> String {
+pub fn bearer(server: &Server) -> String {
     format!("Authorization: Bearer {}\r\n", server.api_key)
 }
 
-fn post(connection: &mut Connection, path: &str, headers: &str, body: &Value) -> Result<Value, String> {
+pub fn post(connection: &mut Connection, path: &str, headers: &str, body: &Value) -> Result<Value, String> {
     let body = expect_200(connection.send("POST", path, headers, Some(&body.to_string()))?).map_err(|error| format!("{path}: {error}"))?;
     serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
 }
 
-fn expect_200((status, body): (u16, Vec<u8>)) -> Result<Vec<u8>, String> {
+pub fn expect_200((status, body): (u16, Vec<u8>)) -> Result<Vec<u8>, String> {
     if matches!(status, 200 | 201) { Ok(body) } else { Err(format!("answered {status}: {}", String::from_utf8_lossy(&body))) }
 }
 
@@ -545,10 +439,10 @@ fn per_second(rate: f64) -> String {
     format!("{rate:.0}/s")
 }
 
-fn millis(span: Duration) -> f64 {
+pub fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 
-fn micros(span: Duration) -> f64 {
+pub fn micros(span: Duration) -> f64 {
     span.as_secs_f64() * 1e6
 }

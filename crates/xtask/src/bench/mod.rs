@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
+#[cfg(feature = "bench")]
+mod authorization;
 mod client;
 mod guard;
 mod machine;

@@ -71,6 +71,7 @@ impl Unit {
             Self::Part if value > 0.0 => format!("1/{:.*}", usize::from(value > 0.1), 1.0 / value),
             Self::Part => "0".to_owned(),
             Self::Times => format!("{value:.2}x"),
+            Self::Millis if value < 10.0 => format!("{value:.2} ms"),
             Self::Millis => format!("{value:.0} ms"),
             Self::Mebibytes => format!("{value:.1} MiB"),
             Self::Megabytes => format!("{value:.1} MB"),

@@ -25,8 +25,14 @@ pub fn binary(root: &Path) -> PathBuf {
 
 impl Server {
     pub fn start(root: &Path, data: &Path) -> Result<Self, String> {
+        Self::start_on(root, data, None)
+    }
+
+    /// With the database at `url`; without one it is a file in `data`.
+    pub fn start_on(root: &Path, data: &Path, url: Option<&str>) -> Result<Self, String> {
         let mut command = pinned(&binary(root), false);
         command.args(["dev", "--json", "--port", "0", "--no-rate-limits", "--data"]).arg(data);
+        command.args(url.into_iter().flat_map(|url| ["--database-url", url]));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(cannot_start)?;
         let mut line = String::new();
         let output = child.stdout.take().ok_or("no pipe from the server")?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-mod postgres;
+pub mod postgres;
 pub mod tools;
 
 use postgres::Postgres;
