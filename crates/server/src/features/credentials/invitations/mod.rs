@@ -14,7 +14,7 @@ use gatewright_jose::{hash_secret, random_token};
 use super::letters::{self, Asked, Kind, MailRefused};
 use crate::features::records::organization_memberships::{self as memberships, Inserted, Membership, NewMembership, Status};
 use crate::features::records::organizations::{self, Organization, OrganizationId};
-use crate::features::records::roles;
+use crate::features::records::roles::{self, Role};
 use crate::features::records::users::{self, EmailAddress, User, UserId};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
@@ -82,9 +82,7 @@ pub fn check(tx: &mut Tx<'_>, environment: &EnvironmentId, wanted: &Wanted, now:
         (None, None) => None,
         (None, Some(_)) => return Err(CreateRefusal::InvalidRole),
         (Some(_), None) => Some(roles::default_slug(tx, environment)?),
-        (Some(organization), Some(slug)) => {
-            Some(roles::find_for(tx, environment, Some(organization), slug)?.ok_or(CreateRefusal::InvalidRole)?.slug)
-        }
+        (Some(organization), Some(slug)) => Some(find_role(tx, environment, organization, slug)?.ok_or(CreateRefusal::InvalidRole)?.slug),
     };
     let invited = users::find_by_email(tx, environment, &wanted.email)?;
     match (&invited, &wanted.organization_id) {
@@ -293,14 +291,16 @@ pub fn accept(
     tx: &mut Tx<'_>,
     environment: &EnvironmentId,
     invitation: &Invitation,
-    user: &User,
+    user: &UserId,
     scribe: &Scribe,
 ) -> Result<Accepted, Refusal> {
+    if !users::lock(tx, environment, user)? {
+        return Err(Refusal::Gone);
+    }
+    // Read with the row held: the address may have changed a moment ago.
+    let user = users::find(tx, environment, user)?.ok_or(Refusal::Gone)?;
     if !invitation.may_accept(&user.email) {
         return Err(Refusal::OtherEmail);
-    }
-    if !users::lock(tx, environment, &user.id)? {
-        return Err(Refusal::Gone);
     }
     if let Some(organization) = &invitation.organization_id
         && !organizations::lock(tx, environment, organization)?
@@ -311,7 +311,7 @@ pub fn accept(
     let invitation = taken.ok_or(Refusal::NotPending)?;
     record(tx, environment, "invitation.accepted", &invitation, scribe)?;
     let membership = match &invitation.organization_id {
-        Some(organization) => Some(join(tx, environment, &invitation, organization, user, scribe)?),
+        Some(organization) => Some(join(tx, environment, &invitation, organization, &user.id, scribe)?),
         None => None,
     };
     Ok(Accepted { invitation, membership })
@@ -322,13 +322,13 @@ fn join(
     environment: &EnvironmentId,
     invitation: &Invitation,
     organization: &OrganizationId,
-    user: &User,
+    user: &UserId,
     scribe: &Scribe,
 ) -> Result<Membership, Refusal> {
     // The row's role and no other: a role that was deleted meanwhile is not replaced by one that may grant more.
     let slug = invitation.role_slug.as_deref().ok_or(Refusal::Gone)?;
-    let role = roles::find_for(tx, environment, Some(organization), slug)?.ok_or(Refusal::Gone)?;
-    let new = NewMembership::new(user.id.clone(), organization.clone(), vec![role.slug], Status::Active);
+    let role = find_role(tx, environment, organization, slug)?.ok_or(Refusal::Gone)?;
+    let new = NewMembership::new(user.clone(), organization.clone(), vec![role.slug], Status::Active);
     match memberships::insert(tx, environment, new, scribe)? {
         Inserted::New(membership) => Ok(membership),
         Inserted::Exists(membership) => match membership.status {
@@ -337,6 +337,11 @@ fn join(
             Status::Inactive => Err(Refusal::Deactivated),
         },
     }
+}
+
+/// The role with which somebody can join the organization.
+fn find_role(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: &OrganizationId, slug: &str) -> Result<Option<Role>, DbError> {
+    Ok(roles::find_for(tx, environment, Some(organization), slug)?.filter(Role::is_for_members))
 }
 
 /// The role that a member who accepted has by now, as the contract's `role_slug` says; the invitation's own until then.

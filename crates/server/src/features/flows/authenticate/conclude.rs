@@ -287,16 +287,17 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
     let opened = cx
         .db()
         .write(move |tx| {
-            if !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
-                || !users::mark_signed_in(tx, &environment, &user.id, now)?
+            // The user's row first, and held: who changes the user, or ends a membership, takes it first as well. They have done so
+            // before this, or end this session with the rest.
+            if !users::mark_signed_in(tx, &environment, &user.id, now)?
+                || !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
             {
-                return Ok::<_, DbError>(Opened::Spent);
+                return Err(NotOpened::Spent);
             }
-            // The user's row is locked now: who ends the membership has done so before, or ends this session with it.
             if let Some(organization) = &session.organization_id
                 && sessions::find_active_membership(tx, &environment, &user.id, &OrganizationId::from_text(organization))?.is_none()
             {
-                return Ok(Opened::NotAMember);
+                return Err(NotOpened::NotAMember);
             }
             sessions::insert(tx, &environment, &session)?;
             sessions::insert_token(tx, &environment, &refresh_hash, &session.client_id, &session.id, session.expires_at, now)?;
@@ -304,23 +305,30 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
                 record_success(tx, &environment, attempt.method, &user.id, user.email.as_str(), &attempt.origin, &scribe)?;
             }
             scribe.record(tx, &environment, &Event::new("session.created", SessionView::of(&session, now)))?;
-            Ok(Opened::Session)
+            Ok(())
         })
-        .await?;
+        .await;
     match opened {
-        Opened::Session => Ok(response),
-        Opened::Spent => Err(spent()),
-        Opened::NotAMember => Err(refusal_error(Refusal::NotAMember)),
+        Ok(()) => Ok(response),
+        Err(NotOpened::Spent) => Err(spent()),
+        Err(NotOpened::NotAMember) => Err(refusal_error(Refusal::NotAMember)),
+        Err(NotOpened::Db(error)) => Err(error.into()),
     }
 }
 
-/// How the attempt to open a session went.
-enum Opened {
-    Session,
+/// Why no session was opened. Nothing has changed then.
+enum NotOpened {
     /// Somebody else used up what this sign-in was for, or the user has gone.
     Spent,
     /// The membership ended while the token was made.
     NotAMember,
+    Db(DbError),
+}
+
+impl From<DbError> for NotOpened {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
+    }
 }
 
 /// Consume, then issue. `false`: somebody else was first.

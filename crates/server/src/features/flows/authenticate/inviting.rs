@@ -44,9 +44,10 @@ pub async fn accept_invitation(cx: &Cx, attempt: Attempt) -> Result<Attempt, Api
     let scribe = cx.scribe(Actor::User { id: user_id.to_string() });
     cx.db()
         .write(move |tx| {
-            // As the user is now: the address may have changed since the proof.
+            // As the user is now, with the row held: the address may have changed since the proof.
+            users::lock(tx, &environment, &user_id)?;
             let user = users::find(tx, &environment, &user_id)?.filter(|user| user.email_verified).ok_or(Refusal::Gone)?;
-            invitations::accept(tx, &environment, &invitation, &user, &scribe).map(drop)
+            invitations::accept(tx, &environment, &invitation, &user.id, &scribe).map(drop)
         })
         .await?;
     let requested_organization = attempt.requested_organization.clone().or(organization);

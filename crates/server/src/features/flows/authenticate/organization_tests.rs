@@ -525,3 +525,138 @@ both_engines!(a_device_is_signed_in_to_the_organization_that_its_person_chose, |
     let answer = app.anonymous(Method::POST, "/user_management/authenticate", poll).await;
     assert_eq!((answer.status, &answer.body["organization_id"]), (200, &json!(beta)), "{}", answer.text);
 });
+
+both_engines!(row_08_a_pending_choice_is_the_clients_it_was_made_for_and_ends_with_a_new_password, |app| async move {
+    let (user, acme, _) = alice_of_two(&app).await;
+    let pending = password(&app).await.body["pending_authentication_token"].clone();
+    let second = app.second_client().await;
+    let body = json!({"grant_type": "urn:workos:oauth:grant-type:organization-selection", "pending_authentication_token": pending,
+        "organization_id": acme, "client_id": second, "client_secret": app.tenant.api_key});
+    let elsewhere = app.anonymous(Method::POST, "/user_management/authenticate", body).await;
+    assert_eq!((elsewhere.status, elsewhere.code()), (400, "invalid_pending_authentication_token"));
+    let without_secret = json!({"grant_type": "urn:workos:oauth:grant-type:organization-selection", "pending_authentication_token": pending,
+        "organization_id": acme, "client_id": app.tenant.client_id});
+    let public = app.anonymous(Method::POST, "/user_management/authenticate", without_secret).await;
+    assert_eq!((public.status, public.code()), (400, "invalid_client"));
+    let path = format!("/user_management/users/{}", user["id"].as_str().unwrap());
+    good(&app, Method::PUT, &path, json!({"password": "another correct horse"})).await;
+    let answer = choose(&app, &pending, &acme).await;
+    assert_eq!((answer.status, answer.code()), (400, "invalid_pending_authentication_token"), "it was begun with the old password");
+});
+
+both_engines!(row_18_the_page_forgets_an_organization_that_was_left_meanwhile, |app| async move {
+    let user = app.user(EMAIL, PASSWORD).await;
+    let mut memberships = Vec::new();
+    for name in ["Acme", "Beta", "Gamma"] {
+        let id = organization(&app, name).await;
+        memberships.push((member(&app, &user, &id, "member").await, id));
+    }
+    let mut browser = app.browser();
+    let page = chooser(&mut browser, &authorize(&app, "")).await;
+    let (membership, acme) = &memberships[0];
+    good(&app, Method::PUT, &format!("/user_management/organization_memberships/{membership}/deactivate"), Value::Null).await;
+    let refused = browser.submit(&page, "/choose-organization", &[("organization_id", acme)]).await;
+    assert_eq!(refused.status, 422);
+    assert!(!refused.text.contains(&format!("value=\"{acme}\"")), "{}", refused.text);
+    let done = browser.submit(&refused, "/choose-organization", &[("organization_id", &memberships[1].1)]).await;
+    assert_eq!(exchange(&app, &done).await.body["organization_id"], *memberships[1].1);
+});
+
+both_engines!(row_18_a_device_is_not_let_in_where_its_person_was_shut_out_meanwhile, |app| async move {
+    let user = app.user(EMAIL, PASSWORD).await;
+    let (acme, beta) = (organization(&app, "Acme").await, organization(&app, "Beta").await);
+    member(&app, &user, &acme, "member").await;
+    let membership = member(&app, &user, &beta, "member").await;
+    let mut browser = app.browser();
+    let next = browser.sign_in(&authorize(&app, &format!("&organization_id={acme}")), EMAIL, PASSWORD).await;
+    assert_eq!(next.status, 303, "{}", next.text);
+    let started = app.anonymous(Method::POST, "/user_management/authorize/device", json!({"client_id": app.tenant.client_id})).await.body;
+    let page = browser.get("/device").await;
+    let typed = browser.submit(&page, "/device", &[("user_code", started["user_code"].as_str().unwrap())]).await;
+    let page = browser.follow(typed).await;
+    let done = browser.submit(&page, "/device/confirm", &[("decision", "allow"), ("organization_id", &beta)]).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    good(&app, Method::PUT, &format!("/user_management/organization_memberships/{membership}/deactivate"), Value::Null).await;
+    let poll = json!({"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": started["device_code"], "client_id": app.tenant.client_id});
+    let answer = app.anonymous(Method::POST, "/user_management/authenticate", poll).await;
+    assert_eq!((answer.status, answer.code()), (400, "organization_membership_not_found"), "never another organization instead");
+    let list = format!("/user_management/users/{}/sessions", user["id"].as_str().unwrap());
+    assert_eq!(good(&app, Method::GET, &list, Value::Null).await["data"], json!([]));
+});
+
+// The membership is read before the token is signed, and is gone by the time the session is written.
+both_engines!(row_18_no_choice_and_no_switch_that_races_a_deactivation_stays_in, |app| async move {
+    let (user, acme, beta) = alice_of_two(&app).await;
+    let listed = format!("/user_management/organization_memberships?user_id={}&organization_id={acme}", user["id"].as_str().unwrap());
+    let membership = good(&app, Method::GET, &listed, Value::Null).await["data"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/user_management/organization_memberships/{membership}");
+    let app = std::sync::Arc::new(app);
+    for _ in 0..4 {
+        let (mut choices, mut pairs) = (Vec::new(), Vec::new());
+        for _ in 0..6 {
+            choices.push(password(&app).await.body["pending_authentication_token"].clone());
+            pairs.push(signed_in_to(&app, &beta).await["refresh_token"].clone());
+        }
+        let mut callers = tokio::task::JoinSet::new();
+        for (at, (choice, pair)) in choices.into_iter().zip(pairs).enumerate() {
+            if at == 2 {
+                let (app, path) = (app.clone(), path.clone());
+                callers.spawn(async move { app.api(Method::PUT, &format!("{path}/deactivate"), Value::Null).await });
+            }
+            let (first, second, to, there) = (app.clone(), app.clone(), acme.clone(), acme.clone());
+            callers.spawn(async move { choose(&first, &choice, &to).await });
+            callers.spawn(async move { refresh(&second, &pair, Some(&there)).await });
+        }
+        let answers = callers.join_all().await;
+        for answer in &answers {
+            assert!(matches!(answer.status, 200 | 400), "{}", answer.text);
+            if answer.status == 200 && answer.body["refresh_token"].is_string() {
+                assert_eq!(refresh(&app, &answer.body["refresh_token"], None).await.code(), "invalid_grant", "{}", answer.text);
+            }
+        }
+        let list = format!("/user_management/users/{}/sessions?limit=100", user["id"].as_str().unwrap());
+        let sessions = good(&app, Method::GET, &list, Value::Null).await["data"].clone();
+        let left = sessions.as_array().unwrap().iter().filter(|session| session["organization_id"] == acme.as_str()).count();
+        assert_eq!(left, 0, "{sessions}");
+        good(&app, Method::PUT, &format!("{path}/reactivate"), Value::Null).await;
+    }
+});
+
+both_engines!(row_44_each_choice_opens_a_session_of_its_own_and_a_switch_renews_what_opens_it, |app| async move {
+    let (user, acme, beta) = alice_of_two(&app).await;
+    let fixed = "session_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let mut seen = std::collections::BTreeSet::new();
+    let mut last = Value::Null;
+    for to in [&acme, &beta, &acme] {
+        let pending = password(&app).await.body["pending_authentication_token"].clone();
+        let body = json!({"grant_type": "urn:workos:oauth:grant-type:organization-selection", "pending_authentication_token": pending,
+            "organization_id": to, "session_id": fixed, "sid": fixed, "session": {"id": fixed}, "refresh_token": last["refresh_token"]});
+        last = app.authenticate(body).await.body;
+        let sid = claims(&app, &last).await["sid"].as_str().unwrap().to_owned();
+        assert!(sid != fixed && seen.insert(sid), "a session is never the caller's to name");
+    }
+    // A switch is the same session by contract; what opens it is new, and the old token opens nothing once its window is over.
+    let switched = refresh(&app, &last["refresh_token"], Some(&beta)).await;
+    assert_ne!(switched.body["refresh_token"], last["refresh_token"]);
+    app.clock.advance(Duration::from_secs(60));
+    for to in [None, Some(acme.as_str()), Some(beta.as_str())] {
+        let old = refresh(&app, &last["refresh_token"], to).await;
+        assert_eq!((old.status, old.code()), (400, "invalid_grant"), "{to:?}");
+    }
+    // In the browser: a cookie that was there before is not the session that the choice ends in.
+    let name = format!("gw_session_{}", app.tenant.environment.as_str().rsplit('_').next().unwrap().to_ascii_lowercase());
+    let mut browser = app.browser();
+    browser.set_cookie(&name, "planted-by-somebody-else");
+    let page = chooser(&mut browser, &authorize(&app, "")).await;
+    assert_eq!(browser.cookie(&name), Some("planted-by-somebody-else"), "nobody is signed in before the choice is made");
+    let silent = browser.get(&authorize(&app, "&prompt=none")).await;
+    assert_eq!(silent.location_parameter("error").as_deref(), Some("login_required"));
+    let done = browser.submit(&page, "/choose-organization", &[("organization_id", &acme)]).await;
+    let chosen = browser.cookie(&name).expect("signed in").to_owned();
+    assert_ne!(chosen, "planted-by-somebody-else");
+    assert_eq!(exchange(&app, &done).await.body["user"]["id"], user["id"]);
+    // A fresh proof makes a fresh one.
+    let page = chooser(&mut browser, &authorize(&app, "&prompt=login")).await;
+    browser.submit(&page, "/choose-organization", &[("organization_id", &beta)]).await;
+    assert_ne!(browser.cookie(&name), Some(chosen.as_str()));
+});

@@ -185,7 +185,7 @@ async fn accept(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>) ->
                 return Err(Refusal::NotPending.into());
             }
             let user = users::find_by_email(tx, &environment, &invitation.email)?.ok_or(Refusal::Gone)?;
-            let accepted = invitations::accept(tx, &environment, &invitation, &user, &scribe)?;
+            let accepted = invitations::accept(tx, &environment, &invitation, &user.id, &scribe)?;
             let role = accepted.membership.and_then(|membership| membership.role_slugs.into_iter().next());
             Ok((accepted.invitation, role))
         })
@@ -279,9 +279,10 @@ impl NotAccepted {
             Self::NotFound => not_found(id),
             Self::Refused(Refusal::NotPending) => not_pending(),
             Self::Refused(Refusal::Db(error)) => error.into(),
-            Self::Refused(Refusal::OtherEmail | Refusal::Gone | Refusal::Deactivated) => {
-                ApiError::bad_request("invalid_invite", "Nobody can accept this invite: its user, organization or role is not there.")
-            }
+            Self::Refused(Refusal::OtherEmail | Refusal::Gone | Refusal::Deactivated) => ApiError::bad_request(
+                "invalid_invite",
+                "Nobody can accept this invite: there is no user with its email, or its organization or role is gone.",
+            ),
         }
     }
 }

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use axum::http::Method;
 use axum::http::header::{HOST, HeaderName};
+use gatewright_db::DbError;
 use serde_json::{Value, json};
 
 use crate::both_engines;
-use crate::testkit::{Answer, Browser, TestApp};
+use crate::features::credentials::invitations;
+use crate::features::records::roles::{self, NewRole};
+use crate::features::records::users::UserId;
+use crate::platform::actor::Actor;
+use crate::testkit::{Answer, Browser, On, Tenant, TestApp};
 
 const PATH: &str = "/user_management/invitations";
 const EMAIL: &str = "ada@acme.test";
@@ -496,6 +501,288 @@ both_engines!(row_36_a_role_that_was_deleted_is_not_replaced_by_another, |app| a
     assert_eq!(found(&app, &invitation).await["state"], "pending");
 });
 
+both_engines!(row_36_a_role_that_is_given_on_resources_is_none_to_be_invited_with, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    app.user(EMAIL, PASSWORD).await;
+    let (environment, scribe) = (app.tenant.environment.clone(), app.cx().scribe(Actor::Operator));
+    let role = |slug: &str, resource_type_slug: &str| NewRole {
+        slug: slug.to_owned(),
+        name: slug.to_owned(),
+        description: None,
+        resource_type_slug: resource_type_slug.to_owned(),
+        organization_id: None,
+    };
+    let new = [role("editor", "document"), role("auditor", "organization")];
+    let made = app.cx().db().write(move |tx| {
+        for new in &new {
+            assert!(roles::insert(tx, &environment, new, &scribe)?.is_ok());
+        }
+        Ok::<_, DbError>(())
+    });
+    made.await.unwrap();
+    let refused = app.api(Method::POST, PATH, json!({"email": EMAIL, "organization_id": acme, "role_slug": "editor"})).await;
+    assert_eq!((refused.status, refused.code()), (400, "invalid_role"), "{}", refused.text);
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme, "role_slug": "auditor"})).await;
+    let (environment, id) = (app.tenant.environment.clone(), text(&invitation, "id").to_owned());
+    let changed = app.cx().db().write(move |tx| {
+        let sql = "UPDATE invitations SET role_slug = 'editor' WHERE environment_id = $1 AND id = $2";
+        tx.execute(sql, gatewright_db::params![&environment, id.as_str()])
+    });
+    assert_eq!(changed.await.unwrap(), 1);
+    let accepted = act(&app, &invitation, "accept").await;
+    assert_eq!((accepted.status, accepted.code()), (400, "invalid_invite"), "nor does accepting believe the row");
+    assert_eq!(members(&app, &acme).await, [] as [Value; 0]);
+});
+
+// Between reading an invitation and accepting it lie proofs, pages and other callers: the one statement and what it locks decide.
+both_engines!(row_36_what_is_true_when_it_is_accepted_counts_and_not_what_was_read_before, |app| async move {
+    let cases = [
+        ("nothing", "accepted"),
+        ("resend", "NotPending"),
+        ("revoke", "NotPending"),
+        ("accept", "NotPending"),
+        ("expire", "NotPending"),
+        ("other address", "OtherEmail"),
+        ("delete user", "Gone"),
+        ("delete organization", "Gone"),
+        ("delete role", "Gone"),
+        ("deactivate", "Deactivated"),
+    ];
+    for (n, (meanwhile, expected)) in cases.into_iter().enumerate() {
+        let acme = organization(&app, &format!("Acme {n}")).await;
+        let roles = format!("/authorization/organizations/{acme}/roles");
+        assert_eq!(app.api(Method::POST, &roles, json!({"slug": "org-reader", "name": "Reader"})).await.status, 201);
+        let email = format!("ada{n}@acme.test");
+        let user = app.user(&email, PASSWORD).await;
+        let to = format!("boss{n}@acme.test");
+        let invitation = invite(&app, json!({"email": to, "organization_id": acme, "role_slug": "org-reader"})).await;
+        let (environment, token) = (app.tenant.environment.clone(), text(&invitation, "token").to_owned());
+        let read = app.cx().db().read(move |tx| invitations::find_by_token(tx, &environment, &token)).await.unwrap().unwrap();
+        let path = format!("/user_management/users/{}", text(&user, "id"));
+        let done = match meanwhile {
+            "nothing" => 200,
+            "accept" => {
+                app.user(&to, PASSWORD).await;
+                act(&app, &invitation, "accept").await.status
+            }
+            "resend" | "revoke" => act(&app, &invitation, meanwhile).await.status,
+            "expire" => {
+                app.clock.advance(DAY * 7);
+                200
+            }
+            "other address" => app.api(Method::PUT, &path, json!({"email": format!("eve{n}@evil.test")})).await.status,
+            "delete user" => app.api(Method::DELETE, &path, Value::Null).await.status,
+            "delete organization" => app.api(Method::DELETE, &format!("/organizations/{acme}"), Value::Null).await.status,
+            "delete role" => app.api(Method::DELETE, &format!("{roles}/org-reader"), Value::Null).await.status,
+            _ => {
+                let membership = json!({"user_id": user["id"], "organization_id": acme});
+                let made = app.api(Method::POST, "/user_management/organization_memberships", membership).await;
+                let path = format!("/user_management/organization_memberships/{}/deactivate", text(&made.body, "id"));
+                app.api(Method::PUT, &path, Value::Null).await.status
+            }
+        };
+        assert!((200..300).contains(&done), "{meanwhile}: {done}");
+        let before = app.events().await.len();
+        let (environment, user_id) = (app.tenant.environment.clone(), UserId::from_text(text(&user, "id")));
+        let scribe = app.cx().scribe(Actor::Operator);
+        let accepted = app.cx().db().write(move |tx| invitations::accept(tx, &environment, &read, &user_id, &scribe)).await;
+        let outcome = match accepted {
+            Ok(accepted) => {
+                assert_eq!(accepted.membership.map(|membership| membership.role_slugs), Some(vec!["org-reader".to_owned()]));
+                "accepted".to_owned()
+            }
+            Err(refusal) => {
+                assert_eq!(app.events().await.len(), before, "{meanwhile}: a refusal leaves nothing behind");
+                format!("{refusal:?}")
+            }
+        };
+        assert_eq!(outcome, expected, "{meanwhile}");
+    }
+});
+
+both_engines!(row_36_no_field_of_the_acceptors_raises_the_role_or_moves_the_invitation, |app| async move {
+    let (acme, other) = (organization(&app, "Acme").await, organization(&app, "Other").await);
+    let eve = app.user("eve@evil.test", PASSWORD).await;
+    let forged = |mut body: Value| {
+        for (name, value) in [
+            ("role_slug", json!("admin")),
+            ("role_slugs", json!(["admin"])),
+            ("role", json!({"slug": "admin"})),
+            ("organization_id", json!(other)),
+            ("user_id", eve["id"].clone()),
+            ("email_verified", json!(true)),
+            ("state", json!("pending")),
+        ] {
+            body[name] = value;
+        }
+        body
+    };
+    // At authenticate, by the API's own accept, and at the pages.
+    for n in 0..3 {
+        let email = format!("ada{n}@acme.test");
+        let user = app.user(&email, PASSWORD).await;
+        let invitation = invite(&app, json!({"email": email, "organization_id": acme})).await;
+        match n {
+            0 => {
+                let body = json!({"grant_type": "password", "email": email, "password": PASSWORD, "invitation_token": invitation["token"]});
+                assert_eq!(app.authenticate(forged(body)).await.body["organization_id"], acme);
+            }
+            1 => {
+                let path = format!("{PATH}/{}/accept", text(&invitation, "id"));
+                assert_eq!(app.api(Method::POST, &path, forged(json!({}))).await.status, 200);
+            }
+            _ => {
+                let extra = [("role_slug", "admin"), ("organization_id", other.as_str()), ("email", "eve@evil.test"), ("account", "other")];
+                let mut browser = app.browser();
+                let page = browser.get(text(&invitation, "accept_invitation_url")).await;
+                let next = browser.submit(&page, "/invite", &extra).await;
+                let page = browser.follow(next).await;
+                assert!(page.text.contains(&format!("value=\"{email}\"")), "{}", page.text);
+                let fields = [("role_slug", "admin"), ("organization_id", other.as_str()), ("email", email.as_str())];
+                let next = browser.submit(&page, "/sign-in", &fields).await;
+                let page = browser.follow(next).await;
+                let done = browser.submit(&page, "/sign-in/password", &[("password", PASSWORD), ("role_slug", "admin")]).await;
+                assert_eq!(done.status, 303, "{}", done.text);
+            }
+        }
+        assert_eq!(found(&app, &invitation).await["accepted_user_id"], user["id"], "{n}");
+    }
+    let roles: Vec<_> = members(&app, &acme).await.into_iter().map(|member| member["role"]["slug"].clone()).collect();
+    assert_eq!(roles, ["member", "member", "member"]);
+    assert_eq!(members(&app, &other).await, [] as [Value; 0]);
+});
+
+both_engines!(row_36_an_invitation_to_one_organization_opens_no_other, |app| async move {
+    let (acme, other) = (organization(&app, "Acme").await, organization(&app, "Other").await);
+    app.user(EMAIL, PASSWORD).await;
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme})).await;
+    let link = authorize(&app, &format!("&organization_id={other}&invitation_token={}", text(&invitation, "token")));
+    let (mut browser, page) = go_on(&app, &link).await;
+    let next = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+    let page = browser.follow(next).await;
+    let done = browser.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await;
+    assert_eq!(done.location_parameter("error").as_deref(), Some("access_denied"), "{}", done.text);
+    assert!(done.location_parameter("code").is_none());
+    assert_eq!((members(&app, &acme).await.len(), members(&app, &other).await.len()), (1, 0));
+});
+
+both_engines!(row_09_an_invitation_under_way_belongs_to_the_browser_that_began, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    app.user(EMAIL, PASSWORD).await;
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme})).await;
+    let mut eve = app.browser();
+    let begun = eve.get(&authorize(&app, &format!("&invitation_token={}", text(&invitation, "token")))).await;
+    let (request, page) = (begun.location().unwrap(), eve.follow(begun).await);
+    let mut ada = app.browser();
+    ada.sign_in(&authorize(&app, ""), EMAIL, PASSWORD).await;
+    assert_eq!(ada.get(&request).await.status, 403);
+    let own = ada.get(text(&invitation, "accept_invitation_url")).await;
+    let id = request.split_once("request=").unwrap().1;
+    for (page, fields) in [(&page, &[("account", "current")][..]), (&own, &[("account", "current"), ("request", id)])] {
+        assert_eq!(ada.submit(page, "/invite", fields).await.status, 403, "eve's sign-in does not end as ada's");
+    }
+    assert_eq!(members(&app, &acme).await, [] as [Value; 0]);
+});
+
+both_engines!(row_44_a_planted_session_accepts_nothing, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    app.user(EMAIL, PASSWORD).await;
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme})).await;
+    let link = text(&invitation, "accept_invitation_url");
+    let name = format!("gw_session_{}", app.tenant.environment.as_str().rsplit('_').next().unwrap().to_ascii_lowercase());
+    // Somebody signed in to the other environment under the same address: that session is nobody's here.
+    let made = json!({"email": EMAIL, "password": PASSWORD, "email_verified": true});
+    assert_eq!(app.api_as(&app.other, Method::POST, "/user_management/users", made).await.status, 201);
+    let theirs = format!("gw_session_{}", app.other.environment.as_str().rsplit('_').next().unwrap().to_ascii_lowercase());
+    let mut stranger = app.browser();
+    let there = authorize(&app, "").replace(&app.tenant.client_id, &app.other.client_id);
+    stranger.sign_in(&there, EMAIL, PASSWORD).await;
+    let foreign = stranger.cookie(&theirs).expect("signed in there").to_owned();
+    for planted in [foreign.as_str(), "planted-by-somebody-else", ""] {
+        let mut browser = app.browser();
+        browser.set_cookie(&name, planted);
+        let page = browser.get(link).await;
+        assert!(!page.text.contains("value=\"current\""), "{planted}");
+        let next = browser.submit(&page, "/invite", &[("account", "current")]).await;
+        assert!(next.location().is_some_and(|location| location.starts_with("/sign-in?")), "{planted}: {:?}", next.location());
+        assert_eq!(members(&app, &acme).await, [] as [Value; 0]);
+    }
+    let mut browser = app.browser();
+    browser.set_cookie(&name, &foreign);
+    let page = browser.get(link).await;
+    let next = browser.submit(&page, "/invite", &[("account", "other")]).await;
+    let page = browser.follow(next).await;
+    let next = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+    let page = browser.follow(next).await;
+    let done = browser.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    assert_ne!(browser.cookie(&name), Some(foreign.as_str()), "a session of its own begins");
+    assert_eq!(members(&app, &acme).await.len(), 1);
+});
+
+both_engines!(row_17_the_token_of_an_invitation_is_good_for_nothing_else, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    app.user(EMAIL, PASSWORD).await;
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme})).await;
+    let token = text(&invitation, "token");
+    for body in [
+        json!({"grant_type": "refresh_token", "refresh_token": token}),
+        json!({"grant_type": "authorization_code", "code": token}),
+        json!({"grant_type": "urn:workos:oauth:grant-type:organization-selection", "pending_authentication_token": token, "organization_id": acme}),
+        json!({"grant_type": "urn:workos:oauth:grant-type:email-verification:code", "pending_authentication_token": token, "code": "123456"}),
+        json!({"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": token}),
+    ] {
+        assert_eq!(app.authenticate(body.clone()).await.status, 400, "{body}");
+    }
+    let reset = json!({"token": token, "new_password": "another correct horse"});
+    assert!([400, 404].contains(&app.api(Method::POST, "/user_management/password_reset/confirm", reset).await.status));
+    let stolen = Tenant { api_key: token.to_owned(), ..app.tenant.clone() };
+    assert_eq!(app.api_as(&stolen, Method::GET, PATH, Value::Null).await.status, 401);
+    assert_eq!(found(&app, &invitation).await["state"], "pending");
+});
+
+both_engines!(the_token_is_stored_hashed_and_sealed_and_told_in_no_event, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    app.user(EMAIL, PASSWORD).await;
+    let invitation = invite(&app, json!({"email": EMAIL, "organization_id": acme})).await;
+    let token = text(&invitation, "token").to_owned();
+    assert_eq!(sign_in_with(&app, EMAIL, &token).await.status, 200);
+    let environment = app.tenant.environment.clone();
+    let row = app.cx().db().read(move |tx| {
+        let sql = "SELECT token_hash, token_sealed FROM invitations WHERE environment_id = $1";
+        let mut row = tx.one(sql, gatewright_db::params![&environment])?;
+        Ok::<_, DbError>((row.text()?, row.bytes()?))
+    });
+    let (hash, sealed) = row.await.unwrap();
+    assert_eq!(hash, gatewright_jose::hash_secret(&token));
+    assert!(!sealed.windows(token.len()).any(|part| part == token.as_bytes()));
+    let told = serde_json::to_string(&app.events().await).unwrap();
+    for secret in [token.as_str(), hash.as_str(), "invitation_token", "accept_invitation_url"] {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
+});
+
+#[tokio::test]
+async fn an_invitation_opens_a_closed_sign_up_for_one_and_not_for_a_crowd() {
+    for on in [On::Sqlite, On::Postgres] {
+        let app = TestApp::start_with(on, |config| config.limits.enabled = true).await;
+        for password in [true, false] {
+            app.settings(|settings| (settings.sign_up, settings.password) = (false, password)).await;
+            let invitation = invite(&app, json!({"email": format!("{password}@acme.test")})).await;
+            let mut statuses = Vec::new();
+            for n in 0..12 {
+                app.clock.advance(Duration::from_secs(61));
+                let (mut browser, page) = go_on(&app, text(&invitation, "accept_invitation_url")).await;
+                let email = format!("crowd{n}@{password}.test");
+                let (form, fields) = if password { ("/sign-up", vec![("password", PASSWORD)]) } else { ("/sign-in", vec![]) };
+                let next = browser.submit(&page, form, &[vec![("email", email.as_str())], fields].concat()).await;
+                statuses.push(next.status);
+            }
+            assert_eq!(statuses, [vec![303; 10], vec![429; 2]].concat(), "{on:?} {password}");
+        }
+    }
+}
+
 both_engines!(of_64_at_once_one_accepts, |app| async move {
     let app = Arc::new(app);
     let acme = organization(&app, "Acme").await;
@@ -653,6 +940,7 @@ both_engines!(who_is_signed_in_accepts_with_one_press_and_never_by_a_link_alone,
     let third = invite(&app, json!({"email": "boss@gmail.com", "organization_id": organization(&app, "Third").await})).await;
     let page = browser.get(&format!("/invite?invitation_token={}", text(&third, "token"))).await;
     assert!(!page.text.contains("value=\"current\""), "{}", page.text);
+    assert!(page.text.contains("signed in with another account") && page.text.contains(EMAIL), "{}", page.text);
     let forced = browser.submit(&page, "/invite", &[("account", "current")]).await;
     assert!(forced.location().is_some_and(|location| location.starts_with("/sign-up?")), "{:?}", forced.location());
     let fourth = invite(&app, json!({"email": EMAIL, "organization_id": organization(&app, "Fourth").await})).await;

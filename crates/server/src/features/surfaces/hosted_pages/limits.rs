@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
 
+use crate::features::credentials::invitations::Invitation;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::rate_limit::{Limit, Limited, count};
 use crate::web::cookies;
@@ -14,10 +15,21 @@ use crate::web::page::Visit;
 const KNOWN_COOKIE: &str = "gw_known";
 const KNOWN_SECONDS: i64 = 365 * 86_400;
 
+/// Accounts in a day.
+const BEGUN_BY_INVITATION: u32 = 10;
+
 /// One try of any kind from this network.
 pub async fn count_network(cx: &Cx, visit: &Visit) -> Result<Result<(), Limited>, ApiError> {
     let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
     Ok(count(cx, limit, &visit.peer.network()).await?)
+}
+
+/// One account begun with an invitation, which opens a closed sign-up. It is for one person, who may mistype an address, and not for
+/// everybody the link is passed on to: an account that accepted nothing signs in all the same.
+pub async fn count_invited(cx: &Cx, invitation: Option<&Invitation>) -> Result<Result<(), Limited>, ApiError> {
+    let Some(invitation) = invitation else { return Ok(Ok(())) };
+    let limit = Limit { name: "hosted_invitation", tries: BEGUN_BY_INVITATION, window: Duration::from_secs(86_400) };
+    Ok(count(cx, limit, invitation.id.as_str()).await?)
 }
 
 /// One try of a password or code for `email_key`.

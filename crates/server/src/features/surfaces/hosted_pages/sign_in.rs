@@ -117,6 +117,9 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
     if !waiting.client.environment.settings.magic_auth {
         return Err(Refused::page(Problem::NotFound));
     }
+    if let Err(limited) = limits::count_invited(cx, waiting.invitation.as_ref()).await? {
+        return Ok(code_page(cx, visit, waiting, StatusCode::TOO_MANY_REQUESTS, email, false, vec![too_many(limited)]));
+    }
     let again = waiting.request.magic_auth_id.is_some();
     let environment = &waiting.client.environment;
     let prepared = match magic_auths::prepare(cx, environment, email, Some(visit.browser.hash()), &asked(visit)).await {

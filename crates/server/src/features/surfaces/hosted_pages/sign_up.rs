@@ -60,6 +60,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         errors.push(FormError::NotInvited);
     }
     let (Some(email), true) = (email, errors.is_empty()) else { return again(kept, RETRY, errors) };
+    if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
+        return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
+    }
     let hash = match passwords::hash(&cx, &password).await {
         Ok(hash) => hash,
         Err(busy) => return Err(ApiError::from(busy).into()),
