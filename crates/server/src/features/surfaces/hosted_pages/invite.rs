@@ -88,12 +88,17 @@ struct Present {
 
 impl Present {
     fn view(self, invitation: &Invitation, by_session: bool, token: &str) -> Invite {
-        let signed_in = self.signed_in.filter(|(_, user)| by_session && invitation.may_accept(&user.email));
+        let (signed_in_as, other_account) = match self.signed_in.filter(|_| by_session).map(|(_, user)| user.email) {
+            Some(email) if invitation.may_accept(&email) => (Some(email.as_str().to_owned()), None),
+            Some(email) => (None, Some(email.as_str().to_owned())),
+            None => (None, None),
+        };
         Invite {
             organization: self.surroundings.organization.map(|organization| organization.name),
             inviter: self.surroundings.inviter.as_ref().map(invitations::inviter_name),
             email: invitation.email.as_str().to_owned(),
-            signed_in_as: signed_in.map(|(_, user)| user.email.as_str().to_owned()),
+            signed_in_as,
+            other_account,
             invitation_token: token.to_owned(),
         }
     }

@@ -171,6 +171,8 @@ pub struct Invite {
     pub email: String,
     /// Who is signed in in this browser, if they may accept as they are.
     pub signed_in_as: Option<String>,
+    /// Who is signed in in this browser, if the invitation is not for them.
+    pub other_account: Option<String>,
     /// For the hidden field; empty when an authorization request carries the invitation.
     pub invitation_token: String,
 }
@@ -510,8 +512,10 @@ mod tests {
         add("device_confirm", pages.render(&confirm, &frame));
         add("device allowed", pages.render(&DeviceDone { client_name: text(), allowed: true }, &frame));
         add("device denied", pages.render(&DeviceDone { client_name: text(), allowed: false }, &frame));
-        for (organization, inviter, signed_in_as) in [(Some(text()), Some(text()), Some(text())), (None, None, None)] {
-            let invite = Invite { organization, inviter, signed_in_as, email: text(), invitation_token: text() };
+        for (organization, inviter, signed_in_as, other_account) in
+            [(Some(text()), Some(text()), Some(text()), None), (None, None, None, None), (Some(text()), None, None, Some(text()))]
+        {
+            let invite = Invite { organization, inviter, signed_in_as, other_account, email: text(), invitation_token: text() };
             add("invite", pages.render(&invite, &frame));
         }
         add("invite accepted", pages.render(&InviteAccepted { continue_href: Some(text()) }, &frame));
