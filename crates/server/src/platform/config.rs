@@ -210,6 +210,9 @@ impl Config {
     /// Refuses what could only fail later, in front of a user.
     pub fn check(&self) -> Result<(), ConfigError> {
         let origin = "give scheme, host and port only, such as https://auth.example.com";
+        if self.public_url.is_empty() {
+            return Err(ConfigError::new("public_url", "is not set", origin));
+        }
         let (scheme, host) = self
             .public_url
             .split_once("://")

@@ -47,10 +47,10 @@ pub fn note(cx: &Cx, id: &str, mut write: impl FnMut(&mut Tx<'_>, Timestamp, Tim
     if !cx.last_uses().take_turn(id, now) {
         return;
     }
-    let db = cx.db().clone();
+    let (db, id) = (cx.db().clone(), id.to_owned());
     tokio::spawn(async move {
         if let Err(error) = db.write(move |tx| write(tx, now, now.minus(EVERY))).await {
-            tracing::warn!(%error, "a last use was not written");
+            tracing::warn!(id, %error, "the last use of this key or client was not written; the next one counts");
         }
     });
 }

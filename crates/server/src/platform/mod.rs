@@ -5,6 +5,7 @@ pub mod config;
 pub mod cx;
 pub mod dns;
 pub mod events;
+pub mod fields;
 pub mod idempotency;
 pub mod jobs;
 pub mod last_uses;

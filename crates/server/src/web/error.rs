@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use gatewright_db::DbError;
 use serde_json::{Map, Value, json};
 
+use crate::platform::fields::FieldError;
 use crate::platform::rate_limit::Limited;
 
 /// A refusal on its way to the client. `Debug` shows the status and code only.
@@ -69,6 +70,12 @@ impl ApiError {
         if errors.is_empty() { error } else { error.with("errors", errors) }
     }
 
+    /// 400 `invalid_metadata`, with what is wrong.
+    pub fn invalid_metadata(FieldError { field, code }: FieldError) -> Self {
+        Self::bad_request("invalid_metadata", "Metadata is at most 50 keys of 40 and values of 600 ASCII characters.")
+            .with("errors", json!([{"field": field, "code": code}]))
+    }
+
     /// 422 with a sentence of its own.
     pub fn unprocessable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_parameters", message)
@@ -109,6 +116,14 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         self.status
     }
+
+    /// The fields that are wrong, with their codes.
+    #[cfg(test)]
+    pub fn field_codes(&self) -> Vec<(String, String)> {
+        let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let errors = self.body.get("errors").and_then(Value::as_array).into_iter().flatten();
+        errors.map(|error| (text(error, "field"), text(error, "code"))).collect()
+    }
 }
 
 impl IntoResponse for ApiError {
@@ -130,6 +145,12 @@ impl From<DbError> for ApiError {
             }
             error => Self::internal(&error),
         }
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(FieldError { field, code }: FieldError) -> Self {
+        Self::invalid(&[(field, code)])
     }
 }
 

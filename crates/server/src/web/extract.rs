@@ -8,7 +8,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use gatewright_base::{PageQuery, PageQueryError};
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 
 use super::error::ApiError;
 use crate::features::records::environments::{self, KeyHolder};
@@ -89,6 +89,16 @@ impl<T: DeserializeOwned> FromRequest<Cx> for Json<T> {
         check_is_json(&kind, &bytes)?;
         parse_json(&bytes).map(Self)
     }
+}
+
+/// For a field of a body that may be absent but not `null`.
+pub fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// A body that is JSON or, by its content type, a form. A field given twice is refused.
@@ -230,7 +240,9 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::message(StatusCode::BAD_REQUEST, "The request body nests too deeply."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| refuse(&error))?;
+    // A number where one of a few words belongs counts as bad syntax to serde_json.
+    let is_json = || serde_json::from_slice::<IgnoredAny>(text).is_ok();
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| refuse(&error, is_json()))?;
     deserializer.end().map_err(|_| ApiError::message(StatusCode::BAD_REQUEST, "The request body is not valid JSON."))?;
     Ok(value)
 }
@@ -254,13 +266,12 @@ fn nests_deeper_than(json: &[u8], limit: usize) -> bool {
 }
 
 fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(value).map_err(|error| refuse(&error))
+    serde_path_to_error::deserialize(value).map_err(|error| refuse(&error, true))
 }
 
 /// Bad syntax is 400; JSON of the wrong shape is 422 and names the field. The caller's values are never quoted.
-fn refuse(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
-    use serde_json::error::Category;
-    if matches!(error.inner().classify(), Category::Syntax | Category::Eof | Category::Io) {
+fn refuse(error: &serde_path_to_error::Error<serde_json::Error>, is_json: bool) -> ApiError {
+    if !is_json {
         return ApiError::message(StatusCode::BAD_REQUEST, "The request body is not valid JSON.");
     }
     let text = error.inner().to_string();
@@ -270,9 +281,23 @@ fn refuse(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
         Some(field) => ApiError::invalid(&[(field, "required")]),
         None => {
             let path = error.path().to_string();
-            let code = if text.starts_with("duplicate field") { "repeated" } else { "wrong_type" };
+            let choice = text.starts_with("unknown variant").then(|| must_be_one_of(&text)).flatten();
+            let code = if text.starts_with("duplicate field") { "repeated" } else { choice.as_deref().unwrap_or("wrong_type") };
             ApiError::invalid(&[(if path == "." { "body" } else { &path }, code)])
         }
+    }
+}
+
+/// `must_be_one_of_a_b` out of serde's "unknown variant .., expected one of `a`, `b`". What it expects stands behind the last `expected`,
+/// wherever the caller's own text says the word.
+fn must_be_one_of(text: &str) -> Option<String> {
+    let (_, expected) = text.rsplit_once(", expected ")?;
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    match known.len() {
+        0 => None,
+        1..=12 => Some(format!("must_be_one_of_{}", known.join("_"))),
+        // Languages, say: the API document lists them.
+        _ => Some("unsupported_value".to_owned()),
     }
 }
 
@@ -313,6 +338,28 @@ mod tests {
     struct Body {
         #[expect(dead_code, reason = "only its presence matters")]
         email: String,
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_those_known_is_answered_with_them_and_never_quoted() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum State {
+            Pending,
+            Verified,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Domain {
+            state: State,
+        }
+        for word in ["proved", "x`, expected `secret`", "", "`"] {
+            let body = serde_json::json!({"state": word}).to_string();
+            let error = parse_json::<Domain>(body.as_bytes()).unwrap_err();
+            assert_eq!(error.field_codes(), [("state".to_owned(), "must_be_one_of_pending_verified".to_owned())], "{word}");
+        }
+        assert_eq!(parse_json::<Domain>(b"{\"state\":1}").unwrap_err().field_codes()[0].1, "wrong_type");
+        assert!(matches!(parse_json::<Domain>(b"{\"state\":\"verified\"}").unwrap().state, State::Verified));
+        assert!(matches!(parse_json::<Domain>(b"{\"state\":\"pending\"}").unwrap().state, State::Pending));
     }
 
     #[test]

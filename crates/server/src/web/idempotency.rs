@@ -19,6 +19,11 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const PATHS: &[&str] = &[
     "/user_management/users",
     "/user_management/organization_memberships",
+    "/organizations",
+    "/organization_domains",
+    "/authorization/permissions",
+    "/authorization/roles",
+    "/feature-flags",
     "/user_management/redirect_uris",
     "/user_management/cors_origins",
 ];
@@ -120,6 +125,24 @@ mod tests {
         assert_eq!(other_key.status, 400, "another key is another request: the address is taken");
         app.clock.advance(idempotency::LIFETIME);
         assert_eq!(post(&app, &app.tenant, "7f3c", USERS, alice).await.status, 400, "two minutes later the key means nothing");
+    });
+
+    both_engines!(w24_a_retried_post_makes_no_second_organization_or_flag, |app| async move {
+        for (path, body) in [
+            ("/organizations", json!({"name": "Acme"})),
+            ("/authorization/permissions", json!({"slug": "a", "name": "A"})),
+            ("/authorization/roles", json!({"slug": "a", "name": "A"})),
+            ("/feature-flags", json!({"slug": "a", "name": "A"})),
+        ] {
+            let first = post(&app, &app.tenant, path, path, body.clone()).await;
+            let retry = post(&app, &app.tenant, path, path, body).await;
+            assert_eq!((first.status, retry.status, &first.body), (201, 201, &retry.body), "{path}");
+        }
+        let acme = app.api(Method::GET, "/organizations", Value::Null).await.body["data"].clone();
+        assert_eq!(acme.as_array().unwrap().len(), 1);
+        let body = json!({"domain": "acme.com", "organization_id": acme[0]["id"]});
+        let first = post(&app, &app.tenant, "d1", "/organization_domains", body.clone()).await;
+        assert_eq!((first.status, first.body), (201, post(&app, &app.tenant, "d1", "/organization_domains", body).await.body));
     });
 
     both_engines!(row_57_a_key_with_another_body_is_refused_and_tenants_do_not_meet, |app| async move {

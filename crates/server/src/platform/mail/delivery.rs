@@ -58,7 +58,9 @@ async fn deliver(cx: &Cx) -> Result<(), DbError> {
             Err(problem) => {
                 cx.metrics().mails_failed.inc();
                 let next_due = next_attempt(mail.attempts).map(|wait| now.plus(wait));
-                tracing::warn!(mail = %mail.id, attempt = mail.attempts, problem, given_up = next_due.is_none(), "mail not delivered");
+                let (environment, next) =
+                    (&mail.environment, next_due.map_or_else(|| "never, it is given up".to_owned(), |at| at.to_string()));
+                tracing::warn!(mail = %mail.id, %environment, subject = mail.subject, attempt = mail.attempts, problem, next, "mail not delivered");
                 cx.db().write(move |tx| store::mark_failed(tx, &id, next_due)).await?;
             }
         }

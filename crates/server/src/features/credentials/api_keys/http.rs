@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use gatewright_base::{Secret, Timestamp};
 use gatewright_db::DbError;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +17,7 @@ use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::users::{self, UserId};
 use crate::platform::cx::Cx;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, nullable};
 use crate::web::view::{List, PageParams};
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -242,9 +242,4 @@ fn refuse(refusal: &Refusal, user: &str, organization: &str) -> ApiError {
                 .with("errors", json!([{"field": "permissions", "code": "permission_not_found"}]))
         }
     }
-}
-
-/// Absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
 }

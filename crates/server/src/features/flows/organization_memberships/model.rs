@@ -1,4 +1,5 @@
-use crate::features::records::organization_memberships::{ADMIN, Membership};
+use crate::features::records::organization_memberships::Membership;
+use crate::features::records::roles::ADMIN;
 
 /// The most roles that one membership takes.
 pub const MOST_ROLES: usize = 50;

@@ -206,7 +206,7 @@ both_engines!(roles_that_cannot_be_given_are_refused_by_name_and_change_nothing,
                     resource_type_slug: kind.to_owned(),
                     organization_id: organization.cloned(),
                 };
-                assert!(roles::insert(tx, &environment, &new, &scribe)?.is_some());
+                assert!(roles::insert(tx, &environment, &new, &scribe)?.is_ok());
             }
             Ok::<_, DbError>(())
         })
@@ -694,6 +694,62 @@ both_engines!(a_membership_and_its_organization_come_and_go_at_once_without_a_5x
     assert_eq!(count(&app, "SELECT COUNT(*) FROM organization_memberships WHERE environment_id = $1").await, 0);
 });
 
+both_engines!(a_membership_and_its_user_come_and_go_at_once_without_a_5xx, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    let app = Arc::new(app);
+    for round in 0..16 {
+        let ada = user(&app, &format!("ada{round}@example.com")).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..8 {
+            let (app, ada, acme) = (app.clone(), ada.clone(), acme.clone());
+            tasks.spawn(async move {
+                if n == 0 {
+                    app.api(Method::DELETE, &format!("{USERS}/{}", id_of(&ada)), Value::Null).await
+                } else {
+                    app.api(Method::POST, PATH, json!({"user_id": ada["id"], "organization_id": acme["id"]})).await
+                }
+            });
+        }
+        for answer in tasks.join_all().await {
+            assert!(answer.status < 500, "{}", answer.text);
+        }
+    }
+    assert_eq!(count(&app, "SELECT COUNT(*) FROM organization_memberships WHERE environment_id = $1").await, 0);
+});
+
+both_engines!(users_and_organizations_that_go_at_once_wait_in_one_direction, |app| async move {
+    let app = Arc::new(app);
+    let before = app.cx().db().stats().retries;
+    for round in 0..3 {
+        let (mut people, mut organizations, mut going) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..4 {
+            people.push(user(&app, &format!("u{round}-{n}@example.com")).await);
+            organizations.push(organization(&app, "Acme").await);
+        }
+        for person in &people {
+            going.push(format!("{USERS}/{}", id_of(person)));
+            for acme in &organizations {
+                join(&app, person, acme, "admin").await;
+                let body = json!({"name": "Mine", "organization_id": acme["id"]});
+                let made = app.api(Method::POST, &format!("{USERS}/{}/api_keys", id_of(person)), body).await;
+                assert_eq!(made.status, 201, "{}", made.text);
+            }
+        }
+        going.extend(organizations.iter().map(|acme| format!("/organizations/{}", id_of(acme))));
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..16 {
+            let (app, path) = (app.clone(), going[n % 2 * 4 + n / 2 % 4].clone());
+            tasks.spawn(async move { app.api(Method::DELETE, &path, Value::Null).await });
+        }
+        for answer in tasks.join_all().await {
+            assert!([200, 202, 404, 409].contains(&answer.status), "{}", answer.text);
+        }
+        assert_eq!(count(&app, "SELECT COUNT(*) FROM organization_memberships WHERE environment_id = $1").await, 0);
+        assert_eq!(count(&app, "SELECT COUNT(*) FROM api_keys WHERE environment_id = $1").await, 0);
+    }
+    assert_eq!(app.cx().db().stats().retries, before, "two waited for each other");
+});
+
 both_engines!(a_role_is_used_where_a_member_has_it, |app| async {
     let (ada, acme, other) = (user(&app, "ada@example.com").await, organization(&app, "Acme").await, organization(&app, "Other").await);
     let membership = join(&app, &ada, &acme, "admin").await;
@@ -704,12 +760,10 @@ both_engines!(a_role_is_used_where_a_member_has_it, |app| async {
         .db()
         .read(move |tx| {
             for (environment, organization, slug, expected) in [
-                (&environment, None, "admin", true),
-                (&environment, Some(&acme), "admin", true),
-                (&environment, Some(&other), "admin", false),
-                (&environment, None, "member", false),
-                (&strange, None, "admin", false),
-                (&strange, Some(&acme), "admin", false),
+                (&environment, &acme, "admin", true),
+                (&environment, &acme, "member", false),
+                (&environment, &other, "admin", false),
+                (&strange, &acme, "admin", false),
             ] {
                 assert_eq!(memberships::role_is_used(tx, environment, organization, slug)?, expected, "{organization:?} {slug}");
             }

@@ -19,9 +19,6 @@ use crate::features::records::users::{self, User, UserId};
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::Scribe;
 
-/// The resource type whose roles a membership takes; those of others are given on a resource.
-const ORGANIZATION: &str = "organization";
-
 /// Why nothing was written.
 #[derive(Debug)]
 pub enum Refusal {
@@ -146,7 +143,7 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId, s
     Ok(())
 }
 
-/// Deletes the memberships of a user who is about to be deleted; lock the user before. `Err` inside: an organization would be left
+/// Deletes the memberships of a user who is about to be deleted, with the keys in them; lock the user before. `Err` inside: an organization would be left
 /// with members and without an admin; the caller then changes nothing.
 pub fn delete_of_user(
     tx: &mut Tx<'_>,
@@ -165,6 +162,8 @@ pub fn delete_of_user(
             Err(_) => return Ok(Err(LastAdmin { organization_id: membership.organization_id.clone() })),
         }
     }
+    // Not before the organizations are held: who deletes one of them holds it first and its keys then.
+    api_keys::delete_of_user(tx, environment, user, scribe)?;
     for membership in &present {
         groups::remove_from_all(tx, environment, &membership.id, scribe)?;
     }
@@ -238,17 +237,13 @@ fn load_roles(
     organization: &OrganizationId,
     slugs: &[String],
 ) -> Result<Vec<String>, Refusal> {
-    let default = roles::default_slug(tx, environment)?;
-    let mut ordered = slugs.to_vec();
-    ordered.sort_unstable();
-    for slug in ordered {
-        let Some(role) = roles::find_for(tx, environment, Some(organization), &slug)? else { return Err(Refusal::NoSuchRole(slug)) };
-        if role.resource_type_slug != ORGANIZATION {
-            return Err(Refusal::SubResourceRole(slug));
-        }
-        // Locked, because a role that nobody has may be deleted. The default one, which most members have, cannot be.
-        if slug != default && roles::lock(tx, environment, role.organization_id.as_ref(), &slug)?.is_none() {
-            return Err(Refusal::NoSuchRole(slug));
+    for slug in slugs {
+        // Not held itself: a role goes only while its organization is held, and a row that a whole environment shares is no queue.
+        let Some(role) = roles::find_for(tx, environment, Some(organization), slug)? else {
+            return Err(Refusal::NoSuchRole(slug.clone()));
+        };
+        if !role.is_for_members() {
+            return Err(Refusal::SubResourceRole(slug.clone()));
         }
     }
     Ok(rank(tx, environment, organization, slugs)?)

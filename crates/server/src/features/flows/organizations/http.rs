@@ -10,16 +10,17 @@ use utoipa_axum::routes;
 
 use super::model::{DomainData, DomainsProblem, decide_domains};
 use super::writes::{self, Refusal, Update};
-use crate::features::flows::users::{MetadataBody, check_metadata_names, first_metadata, not_null, nullable};
+use crate::features::flows::users::{MetadataBody, check_metadata_names, first_metadata};
 use crate::features::records::organization_domains::{self, Claim, DomainName, MOST_DOMAINS, refuse_insert, refuse_name};
 use crate::features::records::organizations::{
     self, NewOrganization, Organization, OrganizationChange, OrganizationId, OrganizationView, check_organization_name,
 };
-use crate::features::records::users::{FieldError, Metadata, check_external_id, check_metadata};
+use crate::features::records::users::{Metadata, check_external_id, check_metadata};
 use crate::platform::cx::Cx;
+use crate::platform::fields::FieldError;
 use crate::platform::rate_limit::{self, Limit};
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, not_null, nullable};
 use crate::web::view::List;
 
 /// Deletions with one key (contract 1.7).
@@ -60,11 +61,11 @@ async fn create(
     caller: Caller,
     Json(body): Json<CreateOrganization>,
 ) -> Result<(StatusCode, axum::Json<OrganizationView>), ApiError> {
-    check_organization_name(&body.name).map_err(|error| refuse_field(&error))?;
+    check_organization_name(&body.name)?;
     let metadata = first_metadata(body.metadata.map(|body| body.0));
-    check_metadata_names(metadata.keys()).and_then(|()| check_metadata(&metadata)).map_err(|error| refuse_metadata(&error))?;
+    check_metadata_names(metadata.keys()).and_then(|()| check_metadata(&metadata)).map_err(ApiError::invalid_metadata)?;
     if let Some(external_id) = &body.external_id {
-        check_external_id(external_id).map_err(|error| refuse_field(&error))?;
+        check_external_id(external_id)?;
     }
     let claims = claims(&cx, body.domains, body.domain_data)?.unwrap_or_default();
     let new = NewOrganization {
@@ -179,18 +180,18 @@ async fn update(
     Json(body): Json<UpdateOrganization>,
 ) -> Result<axum::Json<OrganizationView>, ApiError> {
     if let Some(name) = &body.name {
-        check_organization_name(name).map_err(|error| refuse_field(&error))?;
+        check_organization_name(name)?;
     }
     if let Some(Some(external_id)) = &body.external_id {
-        check_external_id(external_id).map_err(|error| refuse_field(&error))?;
+        check_external_id(external_id)?;
     }
     if let Some(Some(customer)) = &body.stripe_customer_id {
-        check_external_id(customer).map_err(|error| refuse_field(&FieldError { field: "stripe_customer_id", code: error.code }))?;
+        check_external_id(customer).map_err(|error| FieldError { field: "stripe_customer_id", code: error.code })?;
     }
     let metadata = body.metadata.map(|given| given.map(|body| body.0));
     if let Some(Some(patch)) = &metadata {
         let set = patch.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
-        check_metadata_names(set).map_err(|error| refuse_metadata(&error))?;
+        check_metadata_names(set).map_err(ApiError::invalid_metadata)?;
     }
     let claims = claims(&cx, body.domains, body.domain_data)?;
     let vouched = vouched(claims.as_deref().unwrap_or_default());
@@ -239,15 +240,6 @@ fn vouched(claims: &[Claim]) -> Vec<String> {
     claims.iter().filter(|claim| claim.vouched).map(|claim| claim.domain.as_str().to_owned()).collect()
 }
 
-fn refuse_field(error: &FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
-}
-
-fn refuse_metadata(error: &FieldError) -> ApiError {
-    ApiError::bad_request("invalid_metadata", "Metadata is at most 50 keys of 40 and values of 600 ASCII characters.")
-        .with("errors", json!([{"field": error.field, "code": error.code}]))
-}
-
 fn refuse(refusal: Refusal, id: &str) -> ApiError {
     match refusal {
         Refusal::NotFound => ApiError::not_found("Organization", id),
@@ -257,7 +249,7 @@ fn refuse(refusal: Refusal, id: &str) -> ApiError {
         Refusal::StripeCustomerTaken => {
             ApiError::bad_request("stripe_customer_id_already_used", "This Stripe customer is already used by another organization.")
         }
-        Refusal::Metadata(error) => refuse_metadata(&error),
+        Refusal::Metadata(error) => ApiError::invalid_metadata(error),
         Refusal::Domain(refusal) => refuse_insert(&refusal, id),
         Refusal::Db(error) => error.into(),
     }

@@ -137,7 +137,7 @@ both_engines!(bad_input_is_refused_with_its_field, |app| async {
         (json!({"name": "A", "domain_data": [{"domain": "co.uk", "state": "verified"}]}), 422, "public_suffix_not_allowed"),
         (json!({"name": "A", "domain_data": [{"domain": "gmail.com", "state": "verified"}]}), 422, "consumer_domain_not_allowed"),
         (json!({"name": "A", "domain_data": [{"domain": "a b.com", "state": "verified"}]}), 422, "invalid_domain"),
-        (json!({"name": "A", "domain_data": [{"domain": "a.com", "state": "legacy_verified"}]}), 422, "wrong_type"),
+        (json!({"name": "A", "domain_data": [{"domain": "a.com", "state": "legacy_verified"}]}), 422, "must_be_one_of_pending_verified"),
         (json!({"name": "A", "domain_data": [{"domain": "a.com"}]}), 422, "required"),
         (json!({"name": "A", "domains": ["a.com", "A.com"]}), 422, "repeated"),
         (json!({"name": "A", "domain_data": many}), 422, "too_many"),
@@ -390,4 +390,115 @@ both_engines!(a_page_of_many_organizations_shows_the_domains_of_each, |app| asyn
     let environment = app.tenant.environment.clone();
     let count = "SELECT count(*) FROM organization_domains WHERE environment_id = $1";
     assert_eq!(app.cx().db().scan(move |tx| tx.one(count, params![&environment])?.int()).await.unwrap(), 60);
+});
+
+both_engines!(organizations_that_want_the_same_domains_in_another_order_do_not_wait_for_each_other, |app| async move {
+    let app = Arc::new(app);
+    let before = app.cx().db().stats().retries;
+    for round in 0..4 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..32 {
+            let mut data: Vec<Value> = (0..6).map(|k| json!({"domain": format!("d{k}-{round}.com"), "state": "verified"})).collect();
+            if n % 2 == 0 {
+                data.reverse();
+            }
+            let app = app.clone();
+            tasks.spawn(async move {
+                let answer = app.api(Method::POST, PATH, json!({"name": "Acme", "domain_data": data})).await;
+                (answer.status, data, answer.body)
+            });
+        }
+        let answers = tasks.join_all().await;
+        let won: Vec<_> = answers.iter().filter(|(status, ..)| *status == 201).collect();
+        assert_eq!((won.len(), answers.iter().filter(|(status, ..)| *status == 409).count()), (1, 31));
+        // Shown as they were given.
+        let given: Vec<&Value> = won[0].1.iter().map(|one| &one["domain"]).collect();
+        assert_eq!(won[0].2["domains"].as_array().unwrap().iter().map(|one| &one["domain"]).collect::<Vec<_>>(), given);
+        assert_eq!(app.api(Method::GET, &path_of(&won[0].2), Value::Null).await.body, won[0].2);
+    }
+    assert_eq!(app.cx().db().stats().retries, before, "two waited for each other");
+});
+
+both_engines!(a_deleted_organization_leaves_nothing_and_what_went_with_it_is_told, |app| async {
+    let post = async |path: &str, body: Value| {
+        let answer = app.api(Method::POST, path, body).await;
+        assert!(matches!(answer.status, 200 | 201 | 204), "{path}: {}", answer.text);
+        answer.body
+    };
+    post("/authorization/resource_types", json!({"slug": "doc"})).await;
+    post("/authorization/permissions", json!({"slug": "docs:read", "name": "Read"})).await;
+    post("/authorization/roles", json!({"slug": "viewer", "name": "Viewer", "resource_type_slug": "doc"})).await;
+    let flag = json!({"slug": "beta", "name": "Beta", "enabled": true});
+    post("/feature-flags", flag).await;
+    let ada = post("/user_management/users", json!({"email": "ada@example.com"})).await;
+    let fill = async |name: &str| {
+        let made = create(&app, json!({"name": name, "domain_data": [{"domain": format!("{name}.com"), "state": "verified"}]})).await;
+        let id = id(&made);
+        post(&format!("/authorization/organizations/{id}/roles"), json!({"slug": "org-billing", "name": "Billing"})).await;
+        post(&format!("/authorization/organizations/{id}/roles/org-billing/permissions"), json!({"slug": "docs:read"})).await;
+        let body = json!({"user_id": ada["id"], "organization_id": id, "role_slugs": ["admin", "org-billing"]});
+        let member = post("/user_management/organization_memberships", body).await["id"].as_str().unwrap().to_owned();
+        let group = post(&format!("{PATH}/{id}/groups"), json!({"name": "All"})).await["id"].as_str().unwrap().to_owned();
+        post(&format!("{PATH}/{id}/groups/{group}/organization-memberships"), json!({"organization_membership_id": member})).await;
+        let body = json!({"external_id": "d1", "name": "Plan", "resource_type_slug": "doc", "organization_id": id});
+        let doc = post("/authorization/resources", body).await["id"].clone();
+        for holder in [format!("organization_memberships/{member}"), format!("groups/{group}")] {
+            post(&format!("/authorization/{holder}/role_assignments"), json!({"role_slug": "viewer", "resource_id": doc})).await;
+        }
+        post(&format!("{PATH}/{id}/api_keys"), json!({"name": "CI", "permissions": ["docs:read"]})).await;
+        let body = json!({"name": "Mine", "organization_id": id});
+        post(&format!("/user_management/users/{}/api_keys", ada["id"].as_str().unwrap()), body).await;
+        post(&format!("/feature-flags/beta/targets/{id}"), Value::Null).await;
+        post("/user_management/invitations", json!({"email": "bob@example.com", "organization_id": id})).await;
+        made
+    };
+    let (acme, beta) = (fill("acme").await, fill("beta").await);
+    // Of two alike one goes, and half of everything with it.
+    const TABLES: [&str; 14] = [
+        "organizations",
+        "organization_domains",
+        "organization_memberships",
+        "organization_membership_roles",
+        "groups",
+        "group_memberships",
+        "resources",
+        "role_assignments",
+        "group_role_assignments",
+        "role_permissions",
+        "api_keys",
+        "api_key_permissions",
+        "feature_flag_organizations",
+        "invitations",
+    ];
+    let counted = async || {
+        let environment = app.tenant.environment.clone();
+        let counts = app.cx().db().read(move |tx| {
+            let count = |table: &&str| format!("SELECT COUNT(*) FROM {table} WHERE environment_id = $1");
+            TABLES.iter().map(|table| tx.one(&count(table), params![&environment])?.int()).collect::<Result<Vec<i64>, _>>()
+        });
+        counts.await.unwrap()
+    };
+    let before = counted().await;
+    let told = app.events().await.len();
+    assert_eq!(app.api(Method::DELETE, &path_of(&acme), Value::Null).await.status, 202);
+    let halves: Vec<i64> = before.iter().map(|count| count / 2).collect();
+    assert!(halves.iter().all(|half| *half > 0), "{before:?}");
+    assert_eq!(counted().await, halves);
+    let names: Vec<String> = app.events().await.into_iter().skip(told).map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "organization_domain.deleted",
+            "api_key.revoked",
+            "api_key.revoked",
+            "group.deleted",
+            "organization_membership.deleted",
+            "organization_role.deleted",
+            "organization.deleted"
+        ]
+    );
+    let last = app.events().await.pop().unwrap().1;
+    assert_eq!((&last["id"], &last["domains"][0]["domain"]), (&acme["id"], &json!("acme.com")));
+    assert_eq!(app.api(Method::GET, &path_of(&beta), Value::Null).await.status, 200);
+    assert_eq!(app.api(Method::GET, "/authorization/roles/viewer", Value::Null).await.status, 200);
 });

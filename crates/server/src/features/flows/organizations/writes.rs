@@ -7,12 +7,14 @@ use gatewright_db::{DbError, Tx};
 use crate::features::credentials::{api_keys, sessions};
 use crate::features::flows::users::emptying;
 use crate::features::records::groups;
-use crate::features::records::organization_domains::{self, Claim, DomainName, InsertRefusal};
+use crate::features::records::organization_domains::{self, Claim, DomainName, InsertRefusal, in_one_order};
 use crate::features::records::organization_memberships;
 use crate::features::records::organizations::{self, Organization, OrganizationChange, OrganizationId, OrganizationView, search_key};
-use crate::features::records::users::{FieldError, MetadataPatch};
+use crate::features::records::roles;
+use crate::features::records::users::MetadataPatch;
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};
+use crate::platform::fields::FieldError;
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -46,10 +48,11 @@ pub fn create(
 ) -> Result<OrganizationView, Refusal> {
     organizations::insert(tx, environment, organization)?;
     let mut domains = Vec::with_capacity(claims.len());
-    for claim in claims {
+    for claim in in_one_order(claims) {
         let inserted = organization_domains::insert_silently(tx, environment, &organization.id, claim, scribe)?;
         domains.push(inserted.map_err(Refusal::Domain)?);
     }
+    domains.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
     let view = OrganizationView::of(organization, &domains);
     scribe.record(tx, environment, &Event::new("organization.created", &view))?;
     for domain in &domains {
@@ -96,7 +99,7 @@ pub fn update(
     Ok(view)
 }
 
-/// Deletes the organization with all that hangs on it: domains, memberships, and the sessions in it.
+/// Deletes the organization with all that hangs on it: domains, API keys, groups, memberships, its own roles, and the sessions in it.
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &OrganizationId, scribe: &Scribe) -> Result<(), Refusal> {
     if !organizations::lock(tx, environment, id)? {
         return Err(Refusal::NotFound);
@@ -107,6 +110,7 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &OrganizationId,
     api_keys::delete_of_organization(tx, environment, id, scribe)?;
     groups::delete_of_organization(tx, environment, id, scribe)?;
     organization_memberships::delete_of_organization(tx, environment, id, scribe)?;
+    roles::delete_of_organization(tx, environment, id, scribe)?;
     organizations::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     // After the memberships are gone, so that no sign-in under way opens one more.
     sessions::end_of_organization(tx, environment, id, scribe)?;

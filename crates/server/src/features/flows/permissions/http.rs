@@ -7,14 +7,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::features::records::permissions::{
-    self, ChangeRefusal, FieldError, NewPermission, ORGANIZATION, Permission, PermissionChange, PermissionView, check_description,
-    check_name, check_permission_slug, check_resource_type_slug, not_null, nullable,
+    self, ChangeRefusal, NewPermission, ORGANIZATION, Permission, PermissionChange, PermissionView, check_description, check_name,
+    check_permission_slug, check_resource_type_slug,
 };
 use crate::features::records::{resources, roles};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::Scribe;
+use crate::platform::fields::FieldError;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, not_null, nullable};
 use crate::web::view::{List, PageParams};
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -57,7 +58,7 @@ async fn create(
     caller: Caller,
     Json(body): Json<CreatePermission>,
 ) -> Result<(StatusCode, axum::Json<PermissionView>), ApiError> {
-    let new = parse_new(body).map_err(refuse_field)?;
+    let new = parse_new(body)?;
     let (scribe, slug) = (caller.scribe(&cx), new.slug.clone());
     let inserted = cx.db().write(move |tx| {
         if !resources::type_exists(tx, &caller.environment, &new.resource_type_slug)? {
@@ -105,7 +106,7 @@ async fn update(
     Path(slug): Path<String>,
     Json(body): Json<UpdatePermission>,
 ) -> Result<axum::Json<PermissionView>, ApiError> {
-    let change = parse_change(body).map_err(refuse_field)?;
+    let change = parse_change(body)?;
     let (scribe, given) = (caller.scribe(&cx), slug.clone());
     let updated = cx.db().write(move |tx| permissions::update(tx, &caller.environment, &given, &change, &scribe)).await?;
     match updated {
@@ -156,10 +157,6 @@ fn parse_change(body: UpdatePermission) -> Result<PermissionChange, FieldError> 
     body.name.as_deref().map_or(Ok(()), check_name)?;
     body.description.iter().flatten().try_for_each(|text| check_description(text))?;
     Ok(PermissionChange { name: body.name, description: body.description })
-}
-
-fn refuse_field(error: FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
 }
 
 fn refuse_change(refusal: ChangeRefusal, slug: &str, what: &str) -> ApiError {

@@ -8,22 +8,18 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::writes::{self, Refusal};
+use super::writes::{self, MAX_PERMISSIONS, Refusal};
 use crate::features::records::organizations::{self, OrganizationId};
-use crate::features::records::permissions::{
-    FieldError, ORGANIZATION, check_description, check_name, check_resource_type_slug, not_null, nullable,
-};
+use crate::features::records::permissions::{ORGANIZATION, check_description, check_name, check_resource_type_slug};
 use crate::features::records::roles::{
-    self, NewRole, Role, RoleChange, RoleView, check_environment_slug, check_organization_slug, mint_organization_slug,
+    self, MAX_ROLES, NewRole, Role, RoleChange, RoleView, check_environment_slug, check_organization_slug, mint_organization_slug,
 };
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::Scribe;
+use crate::platform::fields::FieldError;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path};
+use crate::web::extract::{Caller, Json, Path, not_null, nullable};
 use crate::web::view::ListTag;
-
-/// More than a role can sensibly grant; each is looked up.
-const MAX_PERMISSIONS: usize = 1_000;
 
 pub fn routes() -> OpenApiRouter<Cx> {
     OpenApiRouter::new()
@@ -31,6 +27,7 @@ pub fn routes() -> OpenApiRouter<Cx> {
         .routes(routes!(find, update))
         .routes(routes!(set_permissions, add_permission))
         .routes(routes!(list_of_organization, create_of_organization))
+        .routes(routes!(list_where_sdks_ask))
         .routes(routes!(find_of_organization, update_of_organization, delete_of_organization))
         .routes(routes!(set_permissions_of_organization, add_permission_of_organization))
         .routes(routes!(take_permission_of_organization))
@@ -126,8 +123,8 @@ async fn create(
     caller: Caller,
     Json(body): Json<CreateRole>,
 ) -> Result<(StatusCode, axum::Json<RoleView>), ApiError> {
-    check_environment_slug(&body.slug).map_err(refuse_field)?;
-    let new = parse_new(None, body.slug, body.name, body.description, body.resource_type_slug).map_err(refuse_field)?;
+    check_environment_slug(&body.slug)?;
+    let new = parse_new(None, body.slug, body.name, body.description, body.resource_type_slug)?;
     insert(&cx, caller, new).await
 }
 
@@ -153,7 +150,7 @@ async fn update(
     Path(slug): Path<String>,
     Json(body): Json<UpdateRole>,
 ) -> Result<axum::Json<RoleView>, ApiError> {
-    let change = parse_change(body).map_err(refuse_field)?;
+    let change = parse_change(body)?;
     write(&cx, caller, Place { organization: None, slug }, move |tx, environment, place, scribe| {
         writes::update(tx, environment, place.organization(), &place.slug, &change, scribe)
     })
@@ -171,7 +168,7 @@ async fn set_permissions(
     Path(slug): Path<String>,
     Json(body): Json<SetPermissions>,
 ) -> Result<axum::Json<RoleView>, ApiError> {
-    let slugs = parse_slugs(body).map_err(refuse_field)?;
+    let slugs = parse_slugs(body)?;
     write(&cx, caller, Place { organization: None, slug }, move |tx, environment, place, scribe| {
         writes::set_permissions(tx, environment, place.organization(), &place.slug, &slugs, scribe)
     })
@@ -215,6 +212,14 @@ async fn list_of_organization(
     Ok(axum::Json(roles.into()))
 }
 
+/// The same list where the Node SDK and Python's before 6 ask for it.
+#[utoipa::path(get, path = "/organizations/{organization_id}/roles", operation_id = "list_roles_of_organization", tag = "organizations",
+    params(("organization_id" = String, Path)),
+    responses((status = 200, body = RoleList), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn list_where_sdks_ask(cx: State<Cx>, caller: Caller, organization: Path<String>) -> Result<axum::Json<RoleList>, ApiError> {
+    list_of_organization(cx, caller, organization).await
+}
+
 /// Creates a role that only one organization has, below all others and without permissions.
 #[utoipa::path(post, path = "/authorization/organizations/{organization_id}/roles", operation_id = "create_organization_role",
     tag = "authorization", params(("organization_id" = String, Path)), request_body = CreateOrganizationRole,
@@ -227,9 +232,9 @@ async fn create_of_organization(
     Json(body): Json<CreateOrganizationRole>,
 ) -> Result<(StatusCode, axum::Json<RoleView>), ApiError> {
     let slug = body.slug.unwrap_or_else(|| mint_organization_slug(&body.name, cx.rng()));
-    check_organization_slug(&slug).map_err(refuse_field)?;
+    check_organization_slug(&slug)?;
     let organization = OrganizationId::from_text(organization);
-    let new = parse_new(Some(organization), slug, body.name, body.description, body.resource_type_slug).map_err(refuse_field)?;
+    let new = parse_new(Some(organization), slug, body.name, body.description, body.resource_type_slug)?;
     insert(&cx, caller, new).await
 }
 
@@ -250,7 +255,7 @@ async fn find_of_organization(
         })
     });
     let place = Place { organization: Some(OrganizationId::from_text(organization)), slug };
-    let role = found.await?.and_then(|role| role.ok_or(Refusal::NoRole)).map_err(|refusal| refuse(refusal, &place))?;
+    let role = found.await?.map_err(|refusal| refuse(refusal, &place))?.ok_or_else(|| ApiError::not_found("Role", &place.slug))?;
     Ok(axum::Json(RoleView::from(&role)))
 }
 
@@ -265,7 +270,7 @@ async fn update_of_organization(
     Path(path): Path<(String, String)>,
     Json(body): Json<UpdateRole>,
 ) -> Result<axum::Json<RoleView>, ApiError> {
-    let change = parse_change(body).map_err(refuse_field)?;
+    let change = parse_change(body)?;
     write(&cx, caller, Place::of(path), move |tx, environment, place, scribe| {
         writes::update(tx, environment, place.organization(), &place.slug, &change, scribe)
     })
@@ -299,7 +304,7 @@ async fn set_permissions_of_organization(
     Path(path): Path<(String, String)>,
     Json(body): Json<SetPermissions>,
 ) -> Result<axum::Json<RoleView>, ApiError> {
-    let slugs = parse_slugs(body).map_err(refuse_field)?;
+    let slugs = parse_slugs(body)?;
     write(&cx, caller, Place::of(path), move |tx, environment, place, scribe| {
         writes::set_permissions(tx, environment, place.organization(), &place.slug, &slugs, scribe)
     })
@@ -407,13 +412,18 @@ fn parse_slugs(body: SetPermissions) -> Result<Vec<String>, FieldError> {
     Ok(slugs)
 }
 
-fn refuse_field(error: FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
-}
-
 fn refuse(refusal: Refusal, place: &Place) -> ApiError {
     match refusal {
         Refusal::NoOrganization => ApiError::not_found("Organization", place.organization().map_or("", OrganizationId::as_str)),
+        // A role of the environment can be read below an organization, so who changes it there deserves to be told where it lives.
+        Refusal::NoRole if place.organization.is_some() && check_environment_slug(&place.slug).is_ok() => ApiError::plain(
+            StatusCode::NOT_FOUND,
+            "entity_not_found",
+            format!(
+                "Organization role not found: '{0}'. Roles without 'org-' are the environment's: /authorization/roles/{0}.",
+                place.slug
+            ),
+        ),
         Refusal::NoRole => ApiError::not_found("Role", &place.slug),
         Refusal::NoPermission(slug) => ApiError::not_found("Permission", &slug),
         Refusal::NoResourceType => ApiError::message(StatusCode::NOT_FOUND, "Resource type not found."),
@@ -421,6 +431,11 @@ fn refuse(refusal: Refusal, place: &Place) -> ApiError {
             let code = if place.organization.is_some() { "organization_role_slug_conflict" } else { "role_slug_conflict" };
             ApiError::conflict(code, format!("A role with the slug '{}' already exists.", place.slug))
         }
+        Refusal::TooManyRoles => ApiError::bad_request(
+            "role_limit_exceeded",
+            format!("An environment may have at most {MAX_ROLES} roles, and each organization as many of its own."),
+        ),
+        Refusal::TooManyPermissions => ApiError::invalid(&[("permissions", "too_many")]),
         Refusal::Assigned => ApiError::conflict("role_has_assignments", "Members or groups have this role. Take it from them first."),
         Refusal::Db(error) => error.into(),
     }

@@ -2,9 +2,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
+use gatewright_db::DbError;
 use serde_json::{Value, json};
 
+use super::writes;
 use crate::both_engines;
+use crate::features::records::organizations::OrganizationId;
+use crate::features::records::permissions::{self, NewPermission};
+use crate::features::records::roles::{self, MAX_ROLES, NewRole};
+use crate::platform::actor::Actor;
 use crate::testkit::TestApp;
 
 const ROLES: &str = "/authorization/roles";
@@ -119,7 +125,9 @@ both_engines!(the_life_of_an_organization_role, |app| async {
     assert_eq!((&made["type"], &made["slug"]), (&json!("OrganizationRole"), &json!("org-billing")));
     let minted = app.api(Method::POST, &path, json!({"name": "Finance Admin"})).await.body;
     assert!(minted["slug"].as_str().unwrap().starts_with("org-finance-admin-"), "{minted}");
-    assert_eq!(slugs(&app, &path).await, ["admin", "member", "org-billing", minted["slug"].as_str().unwrap()]);
+    for path in [&path, &format!("/organizations/{acme}/roles")] {
+        assert_eq!(slugs(&app, path).await, ["admin", "member", "org-billing", minted["slug"].as_str().unwrap()]);
+    }
     assert_eq!(slugs(&app, ROLES).await, ["admin", "member"]);
 
     // Reading finds the environment's roles, too; changing does not.
@@ -132,7 +140,8 @@ both_engines!(the_life_of_an_organization_role, |app| async {
         (Method::DELETE, format!("{path}/admin"), Value::Null),
     ] {
         let refused = app.api(method, &path, body).await;
-        assert_eq!((refused.status, refused.body["message"].as_str()), (404, Some("Role not found: 'admin'.")), "{path}");
+        let told = "Organization role not found: 'admin'. Roles without 'org-' are the environment's: /authorization/roles/admin.";
+        assert_eq!((refused.status, refused.code(), refused.body["message"].as_str()), (404, "entity_not_found", Some(told)), "{path}");
     }
 
     let own = format!("{path}/org-billing");
@@ -290,7 +299,11 @@ both_engines!(row_49_roles_of_strangers_do_not_exist, |app| async {
     };
 
     // Another environment's key.
-    let lists = [(Method::GET, ours.clone(), Value::Null), (Method::POST, ours.clone(), json!({"slug": "org-y", "name": "y"}))];
+    let lists = [
+        (Method::GET, ours.clone(), Value::Null),
+        (Method::GET, format!("/organizations/{acme}/roles"), Value::Null),
+        (Method::POST, ours.clone(), json!({"slug": "org-y", "name": "y"})),
+    ];
     for (method, path, body) in verbs(ROLES, "editor").into_iter().chain(of_organization(&ours, "org-x")).chain(lists) {
         let refused = app.api_as(&app.other, method.clone(), &path, body.clone()).await;
         assert_eq!((refused.status, refused.code()), (404, "entity_not_found"), "{method} {path}");
@@ -398,4 +411,119 @@ both_engines!(permissions_deleted_and_granted_at_once_end_in_one_of_the_two_orde
             assert!(left.contains(&granted.as_str().unwrap()), "{role} {left:?}");
         }
     }
+});
+
+both_engines!(a_permission_that_is_granted_and_deleted_at_once_makes_nobody_wait_in_a_circle, |app| async move {
+    let app = Arc::new(app);
+    let before = app.cx().db().stats().retries;
+    for round in 0..6 {
+        let names: Vec<String> = (0..8).map(|n| format!("p{round}-{n}")).collect();
+        permit(&app, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let member = format!("{ROLES}/member/permissions");
+        assert_eq!(app.api(Method::PUT, &member, json!({ "permissions": names })).await.status, 200);
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..32 {
+            let (app, member, name) = (app.clone(), member.clone(), names[n / 4].clone());
+            tasks.spawn(async move {
+                match n % 4 {
+                    0 => app.api(Method::DELETE, &format!("{PERMISSIONS}/{name}"), Value::Null).await.status,
+                    1 => app.api(Method::PUT, &member, json!({"permissions": [name]})).await.status,
+                    _ => app.api(Method::POST, &member, json!({ "slug": name })).await.status,
+                }
+            });
+        }
+        for status in tasks.join_all().await {
+            assert!([200, 204, 404].contains(&status), "{status}");
+        }
+    }
+    assert_eq!(app.cx().db().stats().retries, before, "two waited for each other");
+});
+
+both_engines!(a_role_is_given_and_deleted_at_once_in_one_of_the_two_orders, |app| async move {
+    let acme = organization(&app, "Acme").await;
+    let memberships = "/user_management/organization_memberships";
+    let mut users = Vec::new();
+    for n in 0..8 {
+        let made = app.api(Method::POST, "/user_management/users", json!({"email": format!("u{n}@example.com")})).await.body;
+        users.push(made["id"].clone());
+    }
+    let app = Arc::new(app);
+    for round in 0..24 {
+        let slug = format!("org-r{round}");
+        create(&app, &roles_of(&acme), &slug).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..9 {
+            let (app, path) = (app.clone(), format!("{}/{slug}", roles_of(&acme)));
+            let body = json!({"user_id": users[n % 8], "organization_id": acme, "role_slug": slug});
+            tasks.spawn(async move {
+                // Among the first: once somebody has the role it stays.
+                if n == 1 { app.api(Method::DELETE, &path, Value::Null).await } else { app.api(Method::POST, memberships, body).await }
+            });
+        }
+        for answer in tasks.join_all().await {
+            assert!([201, 204, 409, 422].contains(&answer.status), "{}", answer.text);
+        }
+        // Nobody has a role that is not there.
+        let there = slugs(&app, &roles_of(&acme)).await;
+        let members = app.api(Method::GET, &format!("{memberships}?organization_id={acme}&limit=100"), Value::Null).await.body;
+        for member in members["data"].as_array().unwrap() {
+            assert!(there.iter().any(|slug| member["role"]["slug"] == *slug), "{member} {there:?}");
+            let path = format!("{memberships}/{}", member["id"].as_str().unwrap());
+            assert_eq!(app.api(Method::DELETE, &path, Value::Null).await.status, 200);
+        }
+    }
+});
+
+both_engines!(roles_and_what_they_grant_are_bounded, |app| async {
+    let acme = organization(&app, "Acme").await;
+    let (environment, scribe, id) =
+        (app.tenant.environment.clone(), app.cx().scribe(Actor::Operator), OrganizationId::from_text(acme.as_str()));
+    let filled = app.cx().db().write(move |tx| {
+        let new = |slug: String, organization_id: Option<OrganizationId>| NewRole {
+            slug,
+            name: "R".to_owned(),
+            description: None,
+            resource_type_slug: "organization".to_owned(),
+            organization_id,
+        };
+        // admin and member are there.
+        for n in 2..MAX_ROLES {
+            roles::insert(tx, &environment, &new(format!("r{n}"), None), &scribe)?.expect("there is room");
+        }
+        for n in 0..MAX_ROLES {
+            roles::insert(tx, &environment, &new(format!("org-r{n}"), Some(id.clone())), &scribe)?.expect("there is room");
+        }
+        let mut last = None;
+        for n in 0..=writes::MAX_PERMISSIONS {
+            let new = NewPermission {
+                slug: format!("p{n}"),
+                name: "P".to_owned(),
+                description: None,
+                resource_type_slug: "organization".to_owned(),
+                system: false,
+            };
+            let made = permissions::insert(tx, &environment, &new, &scribe)?.expect("a new slug");
+            if n < writes::MAX_PERMISSIONS {
+                let role = last.take().unwrap_or(roles::lock(tx, &environment, None, "member")?.expect("a default role"));
+                last = Some(roles::add_permission(tx, &environment, role, &made, &scribe)?);
+            }
+        }
+        Ok::<_, DbError>(())
+    });
+    filled.await.unwrap();
+    let before = app.events().await.len();
+    for (path, slug) in [(ROLES.to_owned(), "one-more"), (roles_of(&acme), "org-one-more")] {
+        let refused = app.api(Method::POST, &path, json!({"slug": slug, "name": "One more"})).await;
+        assert_eq!((refused.status, refused.code()), (400, "role_limit_exceeded"));
+        assert_eq!(app.api(Method::GET, &format!("{path}/{slug}"), Value::Null).await.status, 404);
+    }
+    let member = format!("{ROLES}/member/permissions");
+    let refused = app.api(Method::POST, &member, json!({"slug": format!("p{}", writes::MAX_PERMISSIONS)})).await;
+    assert_eq!((refused.status, &refused.body["errors"]), (422, &json!([{"field": "permissions", "code": "too_many"}])));
+    // One that it grants already is none more.
+    assert_eq!(app.api(Method::POST, &member, json!({"slug": "p0"})).await.status, 200);
+    assert_eq!(app.events().await.len(), before);
+    // Another organization has room.
+    let other = organization(&app, "Other").await;
+    create(&app, &roles_of(&other), "org-x").await;
 });

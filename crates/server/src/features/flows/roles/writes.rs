@@ -5,10 +5,13 @@ use gatewright_db::{DbError, Tx};
 
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::permissions::{self, Permission};
-use crate::features::records::roles::{self, NewRole, Role, RoleChange};
+use crate::features::records::roles::{self, InsertRefusal, NewRole, Role, RoleChange};
 use crate::features::records::{organization_memberships, resources, role_assignments};
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::Scribe;
+
+/// More than a role can sensibly grant; each is looked up, and each stands in the tokens of who has the role.
+pub const MAX_PERMISSIONS: usize = 1_000;
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -18,6 +21,9 @@ pub enum Refusal {
     NoPermission(String),
     NoResourceType,
     SlugTaken,
+    TooManyRoles,
+    /// The role grants [`MAX_PERMISSIONS`].
+    TooManyPermissions,
     /// A member or a group has it.
     Assigned,
     Db(DbError),
@@ -35,7 +41,10 @@ pub fn create(tx: &mut Tx<'_>, environment: &EnvironmentId, new: &NewRole, scrib
     if !resources::type_exists(tx, environment, &new.resource_type_slug)? {
         return Err(Refusal::NoResourceType);
     }
-    roles::insert(tx, environment, new, scribe)?.ok_or(Refusal::SlugTaken)
+    roles::insert(tx, environment, new, scribe)?.map_err(|refusal| match refusal {
+        InsertRefusal::SlugTaken => Refusal::SlugTaken,
+        InsertRefusal::TooMany => Refusal::TooManyRoles,
+    })
 }
 
 pub fn update(
@@ -59,8 +68,7 @@ pub fn set_permissions(
     slugs: &[String],
     scribe: &Scribe,
 ) -> Result<Role, Refusal> {
-    let role = load(tx, environment, organization, slug)?;
-    let found = permissions::lock_many(tx, environment, slugs)?;
+    let (role, found) = load_with_permissions(tx, environment, organization, slug, slugs)?;
     let mut wanted: Vec<Permission> = Vec::with_capacity(found.len());
     for slug in slugs {
         let at = found.binary_search_by(|permission| permission.slug.cmp(slug)).map_err(|_| Refusal::NoPermission(slug.clone()))?;
@@ -77,9 +85,11 @@ pub fn add_permission(
     permission: &str,
     scribe: &Scribe,
 ) -> Result<Role, Refusal> {
-    let role = load(tx, environment, organization, slug)?;
-    let found = permissions::lock_many(tx, environment, &[permission.to_owned()])?;
+    let (role, found) = load_with_permissions(tx, environment, organization, slug, &[permission.to_owned()])?;
     let found = found.first().ok_or_else(|| Refusal::NoPermission(permission.to_owned()))?;
+    if role.permissions.len() >= MAX_PERMISSIONS && !role.permissions.contains(&found.slug) {
+        return Err(Refusal::TooManyPermissions);
+    }
     Ok(roles::add_permission(tx, environment, role, found, scribe)?)
 }
 
@@ -108,12 +118,27 @@ pub fn delete(
     scribe: &Scribe,
 ) -> Result<(), Refusal> {
     let role = load(tx, environment, Some(organization), slug)?;
-    if organization_memberships::role_is_used(tx, environment, Some(organization), slug)?
+    if organization_memberships::role_is_used(tx, environment, organization, slug)?
         || role_assignments::role_is_used(tx, environment, &role.id)?
     {
         return Err(Refusal::Assigned);
     }
     Ok(roles::delete(tx, environment, &role, scribe)?)
+}
+
+/// The role and those of `permissions` that exist, all held until the transaction ends. The permissions first, as who deletes one
+/// holds it before the roles that grant it: so neither waits for the other in a circle.
+fn load_with_permissions(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: Option<&OrganizationId>,
+    slug: &str,
+    permissions: &[String],
+) -> Result<(Role, Vec<Permission>), Refusal> {
+    hold(tx, environment, organization)?;
+    let permissions = permissions::lock_many(tx, environment, permissions)?;
+    let role = roles::lock(tx, environment, organization, slug)?.ok_or(Refusal::NoRole)?;
+    Ok((role, permissions))
 }
 
 /// The role, held until the transaction ends.

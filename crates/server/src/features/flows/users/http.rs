@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::model::{
     GivenPassword, MetadataBody, PasswordFields, PasswordProblem, check_metadata_names, decide_password, first_metadata, is_locale,
-    not_null, nullable, parse_name,
+    parse_name,
 };
 use super::writes::{self, Refusal, Update};
 use crate::features::credentials::passwords::{self, HashType, SaltPosition};
@@ -18,11 +18,11 @@ use crate::features::flows::organization_memberships::LastAdmin;
 use crate::features::records::organization_memberships::{self, Status};
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::users::{
-    self, EmailAddress, FieldError, Metadata, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata,
+    self, EmailAddress, Metadata, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata,
 };
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, not_null, nullable};
 use crate::web::view::List;
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -71,9 +71,9 @@ async fn create(
 ) -> Result<(StatusCode, axum::Json<UserView>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
     let metadata = first_metadata(body.metadata.map(|body| body.0));
-    check_metadata_names(metadata.keys()).and_then(|()| check_metadata(&metadata)).map_err(|error| refuse_metadata(&error))?;
+    check_metadata_names(metadata.keys()).and_then(|()| check_metadata(&metadata)).map_err(ApiError::invalid_metadata)?;
     if let Some(external_id) = &body.external_id {
-        check_external_id(external_id).map_err(|error| refuse_field(&error))?;
+        check_external_id(external_id)?;
     }
     let new = NewUser {
         first_name: name("first_name", body.first_name)?,
@@ -242,7 +242,7 @@ async fn update(
         }
     };
     if let Some(Some(external_id)) = &body.external_id {
-        check_external_id(external_id).map_err(|error| refuse_field(&error))?;
+        check_external_id(external_id)?;
     }
     if let Some(Some(locale)) = &body.locale
         && !is_locale(locale)
@@ -252,14 +252,14 @@ async fn update(
     let metadata = body.metadata.map(|given| given.map(|body| body.0));
     if let Some(Some(patch)) = &metadata {
         let set = patch.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
-        check_metadata_names(set).map_err(|error| refuse_metadata(&error))?;
+        check_metadata_names(set).map_err(ApiError::invalid_metadata)?;
     }
     let change = UserChange {
         email,
         email_verified: body.email_verified,
-        first_name: body.first_name.map(|text| parse_name("first_name", text)).transpose().map_err(|error| refuse_field(&error))?,
-        last_name: body.last_name.map(|text| parse_name("last_name", text)).transpose().map_err(|error| refuse_field(&error))?,
-        name: body.name.map(|text| parse_name("name", text)).transpose().map_err(|error| refuse_field(&error))?,
+        first_name: body.first_name.map(|text| parse_name("first_name", text)).transpose()?,
+        last_name: body.last_name.map(|text| parse_name("last_name", text)).transpose()?,
+        name: body.name.map(|text| parse_name("name", text)).transpose()?,
         external_id: body.external_id,
         metadata: None,
         locale: body.locale,
@@ -358,17 +358,8 @@ async fn hash_to_store(cx: &Cx, given: Option<GivenPassword>, email: &EmailAddre
 fn name(field: &'static str, text: Option<String>) -> Result<Option<String>, ApiError> {
     match text {
         None => Ok(None),
-        Some(text) => parse_name(field, text).map_err(|error| refuse_field(&error)),
+        Some(text) => Ok(parse_name(field, text)?),
     }
-}
-
-fn refuse_field(error: &FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
-}
-
-fn refuse_metadata(error: &FieldError) -> ApiError {
-    ApiError::bad_request("invalid_metadata", "Metadata is at most 50 keys of 40 and values of 600 ASCII characters.")
-        .with("errors", json!([{"field": error.field, "code": error.code}]))
 }
 
 fn refuse(refusal: Refusal, id: &str) -> ApiError {
@@ -376,7 +367,7 @@ fn refuse(refusal: Refusal, id: &str) -> ApiError {
         Refusal::NotFound => ApiError::not_found("User", id),
         Refusal::EmailTaken => ApiError::bad_request("email_not_available", "This email is not available."),
         Refusal::ExternalIdTaken => ApiError::bad_request("external_id_already_used", "This external ID is already used by another user."),
-        Refusal::Metadata(error) => refuse_metadata(&error),
+        Refusal::Metadata(error) => ApiError::invalid_metadata(error),
         Refusal::LastAdmin(LastAdmin { organization_id }) => ApiError::conflict(
             "user_deletion_not_allowed",
             format!(

@@ -7,7 +7,7 @@ mod model;
 mod tests;
 mod writes;
 
-pub use model::{MetadataBody, check_metadata_names, emptying, first_metadata, not_null, nullable};
+pub use model::{MetadataBody, check_metadata_names, emptying, first_metadata};
 
 use crate::features::Feature;
 

@@ -5,7 +5,8 @@ use gatewright_base::Secret;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::features::credentials::passwords::{HashType, ImportedHash, SaltPosition};
-use crate::features::records::users::{EmailAddress, FieldError, Metadata, MetadataPatch, check_name};
+use crate::features::records::users::{EmailAddress, Metadata, MetadataPatch, check_name};
+use crate::platform::fields::FieldError;
 
 /// A password as a request brings it: in clear, or as a hash made elsewhere.
 #[derive(Debug)]
@@ -89,16 +90,6 @@ pub fn emptying(present: &Metadata) -> MetadataPatch {
 /// Whether the change takes the account to another address, by the rule addresses are compared with.
 pub fn is_other_address(present: &EmailAddress, given: Option<&EmailAddress>) -> bool {
     given.is_some_and(|given| given.key() != present.key())
-}
-
-/// For a field that may be absent but not `null`.
-pub fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// Metadata as a request brings it. A key given twice is refused: two readers could disagree on which counts.

@@ -5,11 +5,12 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 
 use super::model::{emptying, is_other_address};
-use crate::features::credentials::{api_keys, email_changes, email_verifications, magic_auths, password_resets, passwords, sessions};
+use crate::features::credentials::{email_changes, email_verifications, magic_auths, password_resets, passwords, sessions};
 use crate::features::flows::organization_memberships::{self, LastAdmin};
-use crate::features::records::users::{self, FieldError, MetadataPatch, User, UserChange, UserId, UserView};
+use crate::features::records::users::{self, MetadataPatch, User, UserChange, UserId, UserView};
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};
+use crate::platform::fields::FieldError;
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -94,7 +95,6 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, scribe:
     if !users::lock(tx, environment, id)? {
         return Err(Refusal::NotFound);
     }
-    api_keys::delete_of_user(tx, environment, id, scribe)?;
     organization_memberships::delete_of_user(tx, environment, id, scribe)?.map_err(Refusal::LastAdmin)?;
     let user = users::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     scribe.record(tx, environment, &Event::new("user.deleted", UserView::from(&user)))?;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 use super::model::{FeatureFlagView, FlagChange, MAX_FLAGS, MAX_TARGETS, NewFlag, Owner, RuntimeFlag, Target, runtime_flags};
 use super::{Refusal, store};
 use crate::features::records::organizations::OrganizationId;
-use crate::features::records::users::{FieldError, UserId};
+use crate::features::records::users::UserId;
 use crate::platform::cx::Cx;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, not_null, nullable};
 use crate::web::view::{List, PageParams};
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -68,7 +68,7 @@ async fn create(
 ) -> Result<(StatusCode, axum::Json<FeatureFlagView>), ApiError> {
     let CreateFeatureFlag { slug, name, description, owner, tags, enabled, default_value } = body;
     let new = NewFlag { slug, name, description, owner, tags, enabled, default_value };
-    new.check().map_err(|error| refuse_field(&error))?;
+    new.check()?;
     let (scribe, environment, slug) = (caller.scribe(&cx), caller.environment, new.slug.clone());
     let made =
         cx.db().write(move |tx| super::insert(tx, &environment, new.clone(), &scribe)?.map_err(|refusal| refuse(&refusal, &slug, "")));
@@ -119,7 +119,7 @@ async fn update(
 ) -> Result<axum::Json<FeatureFlagView>, ApiError> {
     let UpdateFeatureFlag { name, description, owner, tags, enabled, default_value } = body;
     let change = FlagChange { name, description, owner, tags, enabled, default_value };
-    change.check().map_err(|error| refuse_field(&error))?;
+    change.check()?;
     let (scribe, environment, given) = (caller.scribe(&cx), caller.environment, slug.clone());
     let updated = cx.db().write(move |tx| super::update(tx, &environment, &given, change.clone(), &scribe)).await?;
     updated.map(|flag| axum::Json(FeatureFlagView::from(&flag))).ok_or_else(|| refuse(&Refusal::NoFlag, &slug, ""))
@@ -193,7 +193,10 @@ async fn delete_target(
     let target = parse_target(&resource)?;
     let (scribe, environment) = (caller.scribe(&cx), caller.environment);
     let deleted = cx.db().write(move |tx| {
-        super::delete_target(tx, &environment, &slug, &target, &scribe)?.map_err(|refusal| refuse(&refusal, &slug, &resource))
+        super::delete_target(tx, &environment, &slug, &target, &scribe)?.map_err(|refusal| match refusal {
+            Refusal::NoTarget => ApiError::not_found("Feature Flag Target", &resource),
+            refusal => refuse(&refusal, &slug, &resource),
+        })
     });
     deleted.await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -246,7 +249,13 @@ async fn runtime(State(cx): State<Cx>, caller: Caller) -> Result<axum::Json<BTre
 }
 
 fn parse_target(id: &str) -> Result<Target, ApiError> {
-    let wrong = || ApiError::bad_request("invalid_resource_id_format", "Invalid resource id").with("statusCode", 400);
+    let wrong = || {
+        ApiError::bad_request(
+            "invalid_resource_id_format",
+            "Invalid resource id: a target is a user (user_..) or an organization (org_..).",
+        )
+        .with("statusCode", 400)
+    };
     Target::parse(id).ok_or_else(wrong)
 }
 
@@ -264,18 +273,4 @@ fn refuse(refusal: &Refusal, slug: &str, target: &str) -> ApiError {
             ApiError::bad_request("feature_flag_target_limit_exceeded", message).with("statusCode", 400)
         }
     }
-}
-
-fn refuse_field(error: &FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
-}
-
-/// For a field that may be absent but not `null`.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
 }

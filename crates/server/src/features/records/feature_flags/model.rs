@@ -5,8 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::features::records::organizations::OrganizationId;
-use crate::features::records::users::{EmailAddress, FieldError, UserId, check_name};
+use crate::features::records::users::{self, EmailAddress, UserId, check_name};
 use crate::platform::cx::EnvironmentId;
+use crate::platform::fields::FieldError;
 
 #[derive(Debug)]
 pub struct FeatureFlagKind;
@@ -148,10 +149,7 @@ fn check_text(name: Option<&str>, description: Option<&str>) -> Result<(), Field
         }
         check_name("name", name)?;
     }
-    if description.is_some_and(|text| text.chars().count() > 500) {
-        return Err(FieldError { field: "description", code: "must_be_at_most_500_characters" });
-    }
-    Ok(())
+    description.map_or(Ok(()), |text| users::check_description(text, 500))
 }
 
 fn check_owner(owner: Option<&Owner>) -> Result<(), FieldError> {
@@ -327,6 +325,7 @@ mod tests {
             (NewFlag { name: " ".to_owned(), ..new() }, "name"),
             (NewFlag { name: "a\nb".to_owned(), ..new() }, "name"),
             (NewFlag { description: Some("x".repeat(501)), ..new() }, "description"),
+            (NewFlag { description: Some("a\u{1b}[31m".to_owned()), ..new() }, "description"),
             (NewFlag { owner: owner("nobody"), ..new() }, "owner.email"),
             (NewFlag { tags: tags(21), ..new() }, "tags"),
             (NewFlag { tags: vec!["a".to_owned(), "a".to_owned()], ..new() }, "tags"),

@@ -239,6 +239,8 @@ both_engines!(bad_flags_and_targets_are_refused_and_change_nothing, |app| async 
         ("gamma", "user_01HXYZ123456789ABCDEFGHJKM", "Feature Flag"),
     ] {
         for method in [Method::POST, Method::DELETE] {
+            // Who is no target may well be there: that a target is missing is all there is to say.
+            let what = if method == Method::DELETE && slug == "beta" { "Feature Flag Target" } else { what };
             let answer = app.api(method, &format!("{PATH}/{slug}/targets/{id}"), Value::Null).await;
             assert_eq!((answer.status, answer.code()), (404, "entity_not_found"));
             assert!(answer.body["message"].as_str().unwrap().starts_with(what), "{}", answer.text);

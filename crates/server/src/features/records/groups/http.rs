@@ -1,18 +1,17 @@
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{GroupChange, GroupId, GroupView, NewGroup, check_changes};
+use super::model::{GroupChange, GroupId, GroupView, MAX_NAME, NewGroup, check_changes};
 use super::{MAX_GROUPS_OF_MEMBERSHIP, Refusal};
 use crate::features::records::organization_memberships::{MembershipBaseView, MembershipId};
 use crate::features::records::organizations::OrganizationId;
-use crate::features::records::users::FieldError;
 use crate::platform::cx::Cx;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, not_null, nullable};
 use crate::web::view::{List, PageParams};
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -44,7 +43,7 @@ async fn create(
     Path(organization): Path<String>,
     Json(body): Json<CreateGroup>,
 ) -> Result<(StatusCode, axum::Json<GroupView>), ApiError> {
-    let new = NewGroup::check(body.name, body.description).map_err(|error| refuse_field(&error))?;
+    let new = NewGroup::check(body.name, body.description)?;
     let (scribe, environment, ids) = (caller.scribe(&cx), caller.environment, Ids::of(&organization, ""));
     let made = cx
         .db()
@@ -65,6 +64,10 @@ async fn list(
     query: Query,
 ) -> Result<axum::Json<List<GroupView>>, ApiError> {
     let (page, search) = (query.page()?, query.scalar("search")?.unwrap_or_default().to_owned());
+    // As long as a name. SQLite refuses patterns beyond 50,000 bytes, and a character may become eighteen when it is searched.
+    if search.chars().count() > MAX_NAME {
+        return Err(ApiError::invalid(&[("search", "must_be_at_most_256_characters")]));
+    }
     let ids = Ids::of(&organization, "");
     let listed = cx
         .db()
@@ -110,7 +113,7 @@ async fn update(
     Path((organization, group)): Path<(String, String)>,
     Json(body): Json<UpdateGroup>,
 ) -> Result<axum::Json<GroupView>, ApiError> {
-    let change = GroupChange::check(body.name, body.description).map_err(|error| refuse_field(&error))?;
+    let change = GroupChange::check(body.name, body.description)?;
     let (scribe, environment, ids) = (caller.scribe(&cx), caller.environment, Ids::of(&organization, &group));
     let updated = cx.db().write(move |tx| {
         super::update(tx, &environment, &ids.organization, &ids.group, &change, &scribe)?.map_err(|refusal| ids.refuse(&refusal))
@@ -196,7 +199,7 @@ async fn change_members(
     Path((organization, group)): Path<(String, String)>,
     Json(body): Json<ChangeMembers>,
 ) -> Result<StatusCode, ApiError> {
-    check_changes(&body.add, &body.remove).map_err(|error| refuse_field(&error))?;
+    check_changes(&body.add, &body.remove)?;
     let (scribe, environment, ids) = (caller.scribe(&cx), caller.environment, Ids::of(&organization, &group));
     let memberships = |ids: Vec<String>| ids.into_iter().map(MembershipId::from_text).collect::<Vec<_>>();
     let (add, remove) = (memberships(body.add), memberships(body.remove));
@@ -266,18 +269,4 @@ impl Ids {
             ),
         }
     }
-}
-
-fn refuse_field(error: &FieldError) -> ApiError {
-    ApiError::invalid(&[(error.field, error.code)])
-}
-
-/// For a field that may be absent but not `null`.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
 }

@@ -197,6 +197,9 @@ pub fn remove_member(
     membership: &MembershipId,
     scribe: &Scribe,
 ) -> Result<Result<(), Refusal>, DbError> {
+    if !organizations::lock(tx, environment, organization)? {
+        return Ok(Err(Refusal::NoOrganization));
+    }
     let group = match load(tx, environment, organization, id)? {
         Ok(group) => group,
         Err(refusal) => return Ok(Err(refusal)),

@@ -5,7 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::features::records::organizations::OrganizationId;
-use crate::features::records::users::FieldError;
+use crate::features::records::users;
+use crate::platform::fields::FieldError;
 
 #[derive(Debug)]
 pub struct GroupKind;
@@ -16,6 +17,9 @@ pub type GroupId = Id<GroupKind>;
 
 /// How many groups one membership may be in: each is looked at when a token is made.
 pub const MAX_GROUPS_OF_MEMBERSHIP: i64 = 1_000;
+
+/// In characters.
+pub const MAX_NAME: usize = 256;
 
 /// How many memberships one request may add and remove together.
 pub const MAX_CHANGES: usize = 100;
@@ -91,17 +95,14 @@ fn check_name(name: &str) -> Result<(), FieldError> {
     if name.trim().is_empty() {
         return Err(FieldError { field: "name", code: "must_not_be_empty" });
     }
-    if name.chars().count() > 256 || name.chars().any(char::is_control) {
+    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(FieldError { field: "name", code: "must_be_at_most_256_characters_on_one_line" });
     }
     Ok(())
 }
 
 fn check_description(description: Option<&str>) -> Result<(), FieldError> {
-    if description.is_some_and(|text| text.chars().count() > 150) {
-        return Err(FieldError { field: "description", code: "must_be_at_most_150_characters" });
-    }
-    Ok(())
+    description.map_or(Ok(()), |text| users::check_description(text, 150))
 }
 
 /// The upstream object `group`.
@@ -157,6 +158,10 @@ mod tests {
             assert!(GroupChange::check(Some(name.to_owned()), None).is_err(), "{name:?}");
         }
         assert!(GroupChange::check(None, Some(Some("x".repeat(151)))).is_err());
+        for description in ["a\u{1b}[31m", "a\u{7f}"] {
+            assert!(NewGroup::check("a".to_owned(), Some(description.to_owned())).is_err(), "{description:?}");
+            assert!(GroupChange::check(None, Some(Some(description.to_owned()))).is_err(), "{description:?}");
+        }
         assert!(GroupChange::check(None, Some(None)).is_ok_and(|change| !change.is_empty()));
         assert!(GroupChange::check(None, None).is_ok_and(|change| change.is_empty()));
     }

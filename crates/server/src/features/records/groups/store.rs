@@ -3,7 +3,7 @@ use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{Group, GroupChange, GroupId};
 use crate::features::records::organization_memberships::MembershipId;
-use crate::features::records::organizations::{OrganizationId, search_key};
+use crate::features::records::organizations::{OrganizationId, search_key, search_pattern};
 use crate::platform::cx::EnvironmentId;
 
 pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, group: &Group) -> Result<(), DbError> {
@@ -47,7 +47,7 @@ pub fn list(
     page: &PageQuery,
 ) -> Result<Page<Group>, DbError> {
     let scan = page.scan();
-    let (limit, pattern) = (page.limit + 1, pattern(search));
+    let (limit, pattern) = (page.limit + 1, search_pattern(search));
     let rows = match (scan.cursor, scan.ascending) {
         (None, true) => tx.list(LIST_ASC, params![environment, organization, limit, pattern, search])?,
         (None, false) => tx.list(LIST_DESC, params![environment, organization, limit, pattern, search])?,
@@ -123,12 +123,6 @@ pub fn delete_member(tx: &mut Tx<'_>, environment: &EnvironmentId, group: &Group
 /// The groups that the membership was in.
 pub fn delete_member_everywhere(tx: &mut Tx<'_>, environment: &EnvironmentId, membership: &MembershipId) -> Result<Vec<GroupId>, DbError> {
     tx.list(DELETE_MEMBER_EVERYWHERE, params![environment, membership])?.into_iter().map(|mut row| row.id()).collect()
-}
-
-/// `text` anywhere, its own `%` and `_` taken literally.
-fn pattern(text: &str) -> String {
-    let literal = search_key(text).replace('!', "!!").replace('%', "!%").replace('_', "!_");
-    format!("%{literal}%")
 }
 
 fn from_row(mut row: Row) -> Result<Group, DbError> {

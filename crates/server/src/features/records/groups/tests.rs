@@ -460,3 +460,15 @@ async fn list_rows(app: &TestApp, membership: &Value) -> i64 {
     let (environment, id) = (app.tenant.environment.clone(), MembershipId::from_text(id_of(membership)));
     app.cx().db().read(move |tx| store::count_groups_of_membership(tx, &environment, &id)).await.unwrap()
 }
+
+both_engines!(a_search_is_at_most_as_long_as_a_name, |app| async {
+    let acme = organization(&app, "Acme").await;
+    group(&app, &acme, &"\u{fdfa}".repeat(256)).await;
+    for (search, found) in [("%EF%B7%BA".repeat(256), 1), ("a".repeat(256), 0)] {
+        assert_eq!(list(&app, &format!("{}?search={search}", groups_of(&acme))).await.len(), found);
+    }
+    for search in ["a".repeat(257), "a".repeat(60_000), "%EF%B7%BA".repeat(6_000)] {
+        let refused = app.api(Method::GET, &format!("{}?search={search}", groups_of(&acme)), Value::Null).await;
+        assert_eq!((refused.status, refused.code()), (422, "invalid_request_parameters"), "{}", search.len());
+    }
+});

@@ -99,7 +99,7 @@ async fn verify(
         load(&cx, &caller, &id).await?;
         return Err(ApiError::bad_request("domain_already_verified", "Domain is already verified."));
     };
-    let records = proof::look(&cx, &begun).await;
+    let records = proof::look(&cx, &caller.environment, &begun).await;
     let after = proof::conclude(&cx, &caller.environment, &begun, &records, &scribe).await?;
     after.map(|row| (StatusCode::CREATED, axum::Json(OrganizationDomainView::from(&row)))).ok_or_else(|| not_found(&id))
 }

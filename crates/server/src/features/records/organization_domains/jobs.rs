@@ -26,19 +26,31 @@ fn run(cx: &Cx) -> JobFuture<'_> {
             if due.is_empty() {
                 break;
             }
+            let (mut asked, mut unanswered) = (0_u32, 0_u32);
             let mut looking = JoinSet::new();
             for (environment, domain) in due {
                 let cx = cx.clone();
                 looking.spawn(async move {
-                    let records = proof::look(&cx, &domain).await;
-                    proof::conclude(&cx, &environment, &domain, &records, &cx.scribe(Actor::System)).await
+                    let records = proof::look(&cx, &environment, &domain).await;
+                    let concluded = proof::conclude(&cx, &environment, &domain, &records, &cx.scribe(Actor::System)).await;
+                    concluded.map(|_| records.are_unknown())
                 });
             }
             while let Some(looked) = looking.join_next().await {
                 match looked {
-                    Ok(concluded) => drop(concluded?),
+                    Ok(concluded) => {
+                        asked += 1;
+                        unanswered += u32::from(concluded?);
+                    }
                     Err(error) => tracing::error!(%error, "looking up a domain failed"),
                 }
+            }
+            if asked > 0 && unanswered == asked {
+                tracing::warn!(
+                    domains = asked,
+                    "DNS answered for none of the domains that were due, so no organization can prove one now; unless it is theirs that \
+                     is broken, look at the name servers of this machine (/etc/resolv.conf) and the way to them"
+                );
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ pub use consumer_domains::is_consumer_domain;
 pub use http::{refuse_insert, refuse_name};
 pub use model::{Claim, DomainName, DomainProblem, MOST_DOMAINS};
 pub use proof::fail_overtaken;
-pub use store::{list_claimants, list_of};
+pub use store::{find_pending_name, list_claimants, list_of};
 
 use gatewright_db::{DbError, Tx};
 
@@ -56,6 +56,13 @@ pub fn views_of(tx: &mut Tx<'_>, environment: &EnvironmentId, organizations: &[O
 /// What [`insert`] and [`replace`] need, made before the transaction: ids and chance.
 pub fn claim(cx: &Cx, domain: DomainName, vouched: bool) -> Claim {
     Claim::new(cx.next_id(), domain, vouched, &cx.config().brand.name, cx.rng())
+}
+
+/// The claims by domain. Who claims several takes them in this order, so that two who want the same do not wait for each other in a circle.
+pub fn in_one_order(claims: &[Claim]) -> Vec<&Claim> {
+    let mut claims: Vec<&Claim> = claims.iter().collect();
+    claims.sort_by(|a, b| a.domain.cmp(&b.domain));
+    claims
 }
 
 /// Why a domain was not given to an organization.
@@ -139,7 +146,7 @@ pub fn replace(
             changed = true;
         }
     }
-    for claim in claims {
+    for claim in in_one_order(claims) {
         let Some(row) = present.iter().find(|row| row.domain == claim.domain.as_str()) else {
             if let Err(refusal) = insert(tx, environment, organization, claim, scribe)? {
                 return Ok(Err(refusal));

@@ -130,6 +130,13 @@ pub struct Records {
     pub below: Option<Vec<String>>,
 }
 
+impl Records {
+    /// Neither name was answered for.
+    pub fn are_unknown(&self) -> bool {
+        self.apex.is_none() && self.below.is_none()
+    }
+}
+
 /// Whether the records prove the domain. One of three must stand there exactly (contract 6.4): `verification_token=<token>` or
 /// `<prefix>=<token>` at the domain, the bare token at `<prefix>.<domain>`. Spaces and quotes around are what some consoles add.
 pub fn proves(domain: &OrganizationDomain, records: &Records) -> bool {

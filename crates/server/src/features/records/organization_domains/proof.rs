@@ -10,11 +10,12 @@ use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 
 /// Asks for the TXT records of the domain and of the name below it. What nobody answers stays open.
-pub async fn look(cx: &Cx, domain: &OrganizationDomain) -> Records {
+pub async fn look(cx: &Cx, environment: &EnvironmentId, domain: &OrganizationDomain) -> Records {
     let below = format!("{}.{}", domain.verification_prefix, domain.domain);
     let (apex, below) = tokio::join!(cx.dns().txt(&domain.domain), cx.dns().txt(&below));
     if let Err(error) = apex.as_ref().or(below.as_ref()) {
-        tracing::info!(domain = domain.domain, %error, "no answer for a domain that is to be proved");
+        let OrganizationDomain { id, organization_id: organization, domain, .. } = domain;
+        tracing::info!(%environment, %organization, %id, domain, %error, "a domain that is to be proved could not be looked up; it is asked for again");
     }
     Records { apex: apex.ok(), below: below.ok() }
 }

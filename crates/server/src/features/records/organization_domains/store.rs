@@ -58,6 +58,11 @@ pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &OrganizationDomai
     tx.optional(FIND, params![environment, id])?.map(from_row).transpose()
 }
 
+/// The name that waited for its proof the longest.
+pub fn find_pending_name(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
+    tx.optional(FIND_PENDING_NAME, params![environment])?.map(|mut row| row.text()).transpose()
+}
+
 /// The one organization that is believed.
 pub fn find_owner(tx: &mut Tx<'_>, environment: &EnvironmentId, domain: &DomainName) -> Result<Option<OrganizationId>, DbError> {
     tx.optional(FIND_OWNER, params![environment, domain.as_str()])?.map(|mut row| row.id()).transpose()
@@ -213,6 +218,7 @@ pub const INSERT: &str = "INSERT INTO organization_domains (environment_id, id, 
      ON CONFLICT DO NOTHING";
 pub const FIND: &str = "SELECT id, organization_id, domain, state, strategy, verification_prefix, verification_token, pending_since, created_at, \
      updated_at FROM organization_domains WHERE environment_id = $1 AND id = $2";
+pub const FIND_PENDING_NAME: &str = "SELECT domain FROM organization_domains WHERE environment_id = $1 AND state = 'pending' AND check_at IS NOT NULL ORDER BY check_at LIMIT 1";
 pub const FIND_OWNER: &str =
     "SELECT organization_id FROM organization_domains WHERE environment_id = $1 AND domain = $2 AND state = 'verified'";
 pub const LIST_OF: &str = "SELECT id, organization_id, domain, state, strategy, verification_prefix, verification_token, pending_since, created_at, \

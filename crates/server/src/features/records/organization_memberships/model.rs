@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use gatewright_base::{Id, Kind, Timestamp};
 
 use crate::features::records::organizations::OrganizationId;
+use crate::features::records::roles::ADMIN;
 use crate::features::records::users::UserId;
 
 #[derive(Debug)]
@@ -11,9 +12,6 @@ impl Kind for MembershipKind {
     const PREFIX: &'static str = "om";
 }
 pub type MembershipId = Id<MembershipKind>;
-
-/// The slug of the role whose last active holder an organization keeps.
-pub const ADMIN: &str = "admin";
 
 /// What a directory or an identity provider says of the member.
 pub type CustomAttributes = BTreeMap<String, serde_json::Value>;

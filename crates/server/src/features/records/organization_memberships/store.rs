@@ -3,6 +3,7 @@ use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{Membership, MembershipId, Status};
 use crate::features::records::organizations::OrganizationId;
+use crate::features::records::roles::ADMIN;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -172,7 +173,7 @@ pub fn list_user_ids(
 
 /// Lock the organization before, if something is decided by it.
 pub fn count_active_admins(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: &OrganizationId) -> Result<i64, DbError> {
-    tx.one(COUNT_ACTIVE_ADMINS, params![environment, organization])?.int()
+    tx.one(COUNT_ACTIVE_ADMINS, params![environment, organization, ADMIN])?.int()
 }
 
 /// Who has the role in the organization, whatever the status, by id from `beyond` on; at most `limit`.
@@ -195,18 +196,9 @@ pub fn has_others(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: &O
     Ok(tx.optional(HAS_OTHERS, params![environment, organization, id])?.is_some())
 }
 
-/// Whether a membership has the role: in `organization`, or anywhere in the environment.
-pub fn role_is_used(
-    tx: &mut Tx<'_>,
-    environment: &EnvironmentId,
-    organization: Option<&OrganizationId>,
-    slug: &str,
-) -> Result<bool, DbError> {
-    let row = match organization {
-        Some(organization) => tx.optional(ROLE_IS_USED_IN, params![environment, slug, organization])?,
-        None => tx.optional(ROLE_IS_USED, params![environment, slug])?,
-    };
-    Ok(row.is_some())
+/// Whether a membership of the organization has the role.
+pub fn role_is_used(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: &OrganizationId, slug: &str) -> Result<bool, DbError> {
+    Ok(tx.optional(ROLE_IS_USED, params![environment, slug, organization])?.is_some())
 }
 
 fn insert_roles(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId, role_slugs: &[String]) -> Result<(), DbError> {
@@ -294,13 +286,12 @@ pub const LIST_USER_IDS_DESC_BEYOND: &str = "SELECT user_id FROM organization_me
      WHERE environment_id = $1 AND organization_id = $2 AND status = 'active' AND user_id < $4 ORDER BY user_id DESC LIMIT $3";
 pub const COUNT_ACTIVE_ADMINS: &str = "SELECT COUNT(*) FROM organization_membership_roles r \
      JOIN organization_memberships m ON m.id = r.membership_id \
-     WHERE r.environment_id = $1 AND r.role_slug = 'admin' AND r.organization_id = $2 AND m.status = 'active'";
+     WHERE r.environment_id = $1 AND r.role_slug = $3 AND r.organization_id = $2 AND m.status = 'active'";
 pub const LIST_IDS_WITH_ROLE_ASC: &str = "SELECT membership_id FROM organization_membership_roles \
      WHERE environment_id = $1 AND role_slug = $2 AND organization_id = $3 AND membership_id > $4 ORDER BY membership_id LIMIT $5";
 pub const LIST_IDS_WITH_ROLE_DESC: &str = "SELECT membership_id FROM organization_membership_roles \
      WHERE environment_id = $1 AND role_slug = $2 AND organization_id = $3 AND membership_id < $4 ORDER BY membership_id DESC LIMIT $5";
 pub const HAS_OTHERS: &str =
     "SELECT 1 FROM organization_memberships WHERE environment_id = $1 AND organization_id = $2 AND id <> $3 LIMIT 1";
-pub const ROLE_IS_USED: &str = "SELECT 1 FROM organization_membership_roles WHERE environment_id = $1 AND role_slug = $2 LIMIT 1";
-pub const ROLE_IS_USED_IN: &str =
+pub const ROLE_IS_USED: &str =
     "SELECT 1 FROM organization_membership_roles WHERE environment_id = $1 AND role_slug = $2 AND organization_id = $3 LIMIT 1";

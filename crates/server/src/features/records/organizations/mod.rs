@@ -8,6 +8,8 @@ mod store;
 mod view;
 
 pub use domain::{DomainState, OrganizationDomain, OrganizationDomainId, OrganizationDomainView, VerificationStrategy};
-pub use model::{NewOrganization, Organization, OrganizationChange, OrganizationId, check_organization_name, joins_by_domain, search_key};
+pub use model::{
+    NewOrganization, Organization, OrganizationChange, OrganizationId, check_organization_name, joins_by_domain, search_key, search_pattern,
+};
 pub use store::{delete, find, find_by_external_id, find_many, insert, list, lock, update};
 pub use view::OrganizationView;

@@ -1,7 +1,8 @@
 use gatewright_base::{Id, Kind, Timestamp};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::features::records::users::{FieldError, Metadata, MetadataPatch, check_metadata, check_name};
+use crate::features::records::users::{Metadata, MetadataPatch, check_name, merge_metadata};
+use crate::platform::fields::FieldError;
 
 #[derive(Debug)]
 pub struct OrganizationKind;
@@ -71,13 +72,7 @@ impl Organization {
         self.allow_profiles_outside_organization =
             change.allow_profiles_outside_organization.unwrap_or(self.allow_profiles_outside_organization);
         self.join_by_verified_domain = change.join_by_verified_domain.unwrap_or(self.join_by_verified_domain);
-        for (key, value) in change.metadata.unwrap_or_default() {
-            match value {
-                Some(value) => drop(self.metadata.insert(key, value)),
-                None => drop(self.metadata.remove(&key)),
-            }
-        }
-        check_metadata(&self.metadata)?;
+        merge_metadata(&mut self.metadata, change.metadata.unwrap_or_default())?;
         self.updated_at = now;
         Ok(self)
     }
@@ -99,6 +94,12 @@ pub fn check_organization_name(name: &str) -> Result<(), FieldError> {
 /// A text as names are searched by: NFKC, lower case.
 pub fn search_key(text: &str) -> String {
     text.nfkc().flat_map(char::to_lowercase).collect()
+}
+
+/// `text` anywhere in such a key, its own `%` and `_` taken literally: for `LIKE .. ESCAPE '!'`.
+pub fn search_pattern(text: &str) -> String {
+    let literal = search_key(text).replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%{literal}%")
 }
 
 #[cfg(test)]

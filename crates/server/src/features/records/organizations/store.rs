@@ -1,7 +1,7 @@
 use gatewright_base::{Page, PageQuery};
 use gatewright_db::{DbError, Row, Tx, Value, params};
 
-use super::model::{Organization, OrganizationId, search_key};
+use super::model::{Organization, OrganizationId, search_key, search_pattern};
 use crate::platform::cx::EnvironmentId;
 
 /// How many ids one statement of [`find_many`] asks for.
@@ -91,17 +91,11 @@ pub fn list(tx: &mut Tx<'_>, environment: &EnvironmentId, search: Option<&str>, 
     let rows = match (search, scan.ascending) {
         (None, true) => tx.list(LIST_ASC, params![environment, cursor, limit])?,
         (None, false) => tx.list(LIST_DESC, params![environment, cursor, limit])?,
-        (Some(text), true) => tx.list(SEARCH_ASC, params![environment, cursor, limit, pattern(text)])?,
-        (Some(text), false) => tx.list(SEARCH_DESC, params![environment, cursor, limit, pattern(text)])?,
+        (Some(text), true) => tx.list(SEARCH_ASC, params![environment, cursor, limit, search_pattern(text)])?,
+        (Some(text), false) => tx.list(SEARCH_DESC, params![environment, cursor, limit, search_pattern(text)])?,
     };
     let rows = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     Ok(page.page(rows, |row| row.id.as_str()))
-}
-
-/// `text` anywhere, its own `%` and `_` taken literally.
-fn pattern(text: &str) -> String {
-    let literal = search_key(text).replace('!', "!!").replace('%', "!%").replace('_', "!_");
-    format!("%{literal}%")
 }
 
 fn metadata_text(organization: &Organization) -> String {

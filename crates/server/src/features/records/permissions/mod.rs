@@ -5,8 +5,8 @@ mod model;
 mod store;
 
 pub use model::{
-    FieldError, NewPermission, ORGANIZATION, Permission, PermissionChange, PermissionView, check_description, check_name,
-    check_permission_slug, check_resource_type_slug, check_slug, not_null, nullable,
+    NewPermission, ORGANIZATION, Permission, PermissionChange, PermissionView, check_description, check_name, check_permission_slug,
+    check_resource_type_slug, check_slug,
 };
 pub use store::{find_by_slug, find_many, list, lock_many};
 

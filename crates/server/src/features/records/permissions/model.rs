@@ -1,7 +1,9 @@
 use gatewright_base::{Id, Kind, Rng, Timestamp};
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer};
 use utoipa::ToSchema;
+
+use crate::features::records::users;
+use crate::platform::fields::FieldError;
 
 /// The resource type that every role and permission has unless another is named, and the only one that tokens speak of.
 pub const ORGANIZATION: &str = "organization";
@@ -60,13 +62,6 @@ impl Permission {
     }
 }
 
-/// A field of a request that cannot be taken; both are wire words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    pub field: &'static str,
-    pub code: &'static str,
-}
-
 /// Lower-case letters, digits and `-_:.*`, 1 to 48.
 pub fn check_permission_slug(slug: &str) -> Result<(), FieldError> {
     check_slug("slug", slug, b"-_:.*")
@@ -107,24 +102,7 @@ pub fn check_name(name: &str) -> Result<(), FieldError> {
 
 /// At most 150 characters, without controls but line ends and tabs.
 pub fn check_description(description: &str) -> Result<(), FieldError> {
-    let code = if description.chars().count() > MAX_DESCRIPTION {
-        "too_long"
-    } else if description.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        "invalid_characters"
-    } else {
-        return Ok(());
-    };
-    Err(FieldError { field: "description", code })
-}
-
-/// For a field that may be absent but not `null`.
-pub fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
+    users::check_description(description, MAX_DESCRIPTION)
 }
 
 /// The upstream object `permission`.

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use gatewright_db::{DbError, Tx};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,7 +11,7 @@ use super::{TypeRefusal, store};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::extract::{Caller, Json, Path, Query};
+use crate::web::extract::{Caller, Json, Path, Query, nullable};
 use crate::web::view::List;
 
 pub fn routes() -> OpenApiRouter<Cx> {
@@ -168,9 +168,4 @@ fn sentence(refusal: &TypeRefusal) -> String {
     let text = refusal.to_string();
     let mut letters = text.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
-}
-
-/// For a field where absent and `null` differ: absent is the default `None`, `null` is `Some(None)`.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
 }

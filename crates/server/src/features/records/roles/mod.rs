@@ -7,7 +7,8 @@ mod store;
 mod tests;
 
 pub use model::{
-    Grants, MEMBER, NewRole, Role, RoleChange, RoleId, RoleView, check_environment_slug, check_organization_slug, mint_organization_slug,
+    ADMIN, Grants, MAX_ROLES, MEMBER, NewRole, Role, RoleChange, RoleId, RoleView, check_environment_slug, check_organization_slug,
+    mint_organization_slug,
 };
 pub use store::{find_for, list, lock};
 
@@ -37,13 +38,29 @@ pub fn insert_defaults(tx: &mut Tx<'_>, environment: &EnvironmentId, now: Timest
     Ok(())
 }
 
-/// Adds a role below all others. `None` when the slug is taken.
-pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, new: &NewRole, scribe: &Scribe) -> Result<Option<Role>, DbError> {
+/// Adds a role below all others. The caller gives up the transaction on a refusal.
+pub fn insert(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    new: &NewRole,
+    scribe: &Scribe,
+) -> Result<Result<Role, InsertRefusal>, DbError> {
     let role = Role::new(new.clone(), scribe.now, &*scribe.rng);
-    let Some(priority) = store::insert(tx, environment, &role, false)? else { return Ok(None) };
+    let Some(priority) = store::insert(tx, environment, &role, false)? else { return Ok(Err(InsertRefusal::SlugTaken)) };
+    if store::count(tx, environment, new.organization_id.as_ref())? > MAX_ROLES {
+        return Ok(Err(InsertRefusal::TooMany));
+    }
     let role = Role { priority, ..role };
     scribe.record(tx, environment, &role.created())?;
-    Ok(Some(role))
+    Ok(Ok(role))
+}
+
+/// Why a role was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertRefusal {
+    SlugTaken,
+    /// There are [`MAX_ROLES`].
+    TooMany,
 }
 
 /// Changes name and description of a role of the environment, or of exactly that organization. `None` when there is none such.
@@ -122,6 +139,20 @@ pub fn take_from_all(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str, s
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, role: &Role, scribe: &Scribe) -> Result<(), DbError> {
     store::delete(tx, environment, &role.id)?;
     scribe.record(tx, environment, &role.deleted())
+}
+
+/// Deletes every role of an organization that goes, so that each is told of: the cascade of the tables would be silent. Once nobody has
+/// one any more.
+pub fn delete_of_organization(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
+    for role in store::list(tx, environment, Some(organization))?.iter().filter(|role| role.organization_id.is_some()) {
+        delete(tx, environment, role, scribe)?;
+    }
+    Ok(())
 }
 
 fn granted(tx: &mut Tx<'_>, environment: &EnvironmentId, role: Role, scribe: &Scribe) -> Result<Role, DbError> {

@@ -5,12 +5,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::features::records::organizations::OrganizationId;
-use crate::features::records::permissions::{FieldError, ORGANIZATION, check_slug};
+use crate::features::records::permissions::{ORGANIZATION, check_slug};
 use crate::platform::events::Event;
+use crate::platform::fields::FieldError;
 
 /// Slugs of the roles that every environment begins with.
 pub const ADMIN: &str = "admin";
 pub const MEMBER: &str = "member";
+
+/// How many roles an environment may have, and each organization beside them: lists of roles have no pages.
+pub const MAX_ROLES: i64 = 1_000;
 
 /// What the slug of an organization's own role begins with, and no other: so neither can be mistaken for the other.
 const PREFIX: &str = "org-";
@@ -46,6 +50,13 @@ pub struct Role {
     pub priority: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Role {
+    /// Whether members of an organization have it as such. A role of another resource type is given on a resource of that type.
+    pub fn is_for_members(&self) -> bool {
+        self.resource_type_slug == ORGANIZATION
+    }
 }
 
 /// A checked role to be.

@@ -63,6 +63,11 @@ pub fn list(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: Option<&
     roles_of(tx.list(LIST, params![environment, owner(organization)])?)
 }
 
+/// How many roles the environment has of its own, or the organization.
+pub fn count(tx: &mut Tx<'_>, environment: &EnvironmentId, organization: Option<&OrganizationId>) -> Result<i64, DbError> {
+    tx.one(COUNT, params![environment, owner(organization)])?.int()
+}
+
 /// The roles that hold a permission, each held until the transaction ends.
 pub fn list_holding(tx: &mut Tx<'_>, environment: &EnvironmentId, permission: &str) -> Result<Vec<Role>, DbError> {
     let mut roles = Vec::new();
@@ -183,6 +188,7 @@ pub const LIST: &str = "SELECT r.id, r.slug, r.name, r.description, r.organizati
      r.created_at, r.updated_at, p.permission_slug FROM roles r LEFT JOIN role_permissions p ON p.role_id = r.id \
      WHERE r.environment_id = $1 AND COALESCE(r.organization_id, '') IN ('', $2) \
      ORDER BY r.priority, COALESCE(r.organization_id, ''), r.id, p.ordinal, p.permission_slug";
+pub const COUNT: &str = "SELECT COUNT(*) FROM roles WHERE environment_id = $1 AND COALESCE(organization_id, '') = $2";
 pub const LIST_HOLDING: &str = "SELECT r.organization_id, r.slug FROM role_permissions p JOIN roles r ON r.id = p.role_id \
      WHERE p.environment_id = $1 AND p.permission_slug = $2 ORDER BY r.id";
 pub const FIND_DEFAULT: &str = "SELECT slug FROM roles WHERE environment_id = $1 AND is_default = 1";

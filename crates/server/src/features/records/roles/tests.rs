@@ -187,7 +187,7 @@ fn apply(tx: &mut Tx<'_>, world: &World, naive: &mut Naive, step: &Step) -> Resu
                 organization_id: organization(*place).cloned(),
                 slug: slug.clone(),
             };
-            assert_eq!(insert(tx, environment, &new, scribe)?.is_some(), naive.create(*place, &slug));
+            assert_eq!(insert(tx, environment, &new, scribe)?.is_ok(), naive.create(*place, &slug));
         }
         Step::Delete(place, role) => {
             let slug = slug_of(*place, *role);

@@ -5,7 +5,7 @@ mod model;
 mod store;
 
 pub use model::{
-    EmailAddress, FieldError, Metadata, MetadataPatch, NewUser, User, UserChange, UserId, UserView, check_external_id, check_metadata,
-    check_name,
+    EmailAddress, Metadata, MetadataPatch, NewUser, User, UserChange, UserId, UserView, check_description, check_external_id,
+    check_metadata, check_name, merge_metadata,
 };
 pub use store::{delete, find, find_by_email, find_by_external_id, insert, list, lock, mark_email_verified, mark_signed_in, update};

@@ -5,6 +5,8 @@ use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
 
+use crate::platform::fields::FieldError;
+
 #[derive(Debug)]
 pub struct UserKind;
 impl Kind for UserKind {
@@ -92,13 +94,7 @@ impl User {
         self.name = change.name.unwrap_or(self.name);
         self.external_id = change.external_id.unwrap_or(self.external_id);
         self.locale = change.locale.unwrap_or(self.locale);
-        for (key, value) in change.metadata.unwrap_or_default() {
-            match value {
-                Some(value) => drop(self.metadata.insert(key, value)),
-                None => drop(self.metadata.remove(&key)),
-            }
-        }
-        check_metadata(&self.metadata)?;
+        merge_metadata(&mut self.metadata, change.metadata.unwrap_or_default())?;
         self.updated_at = now;
         Ok(self)
     }
@@ -154,11 +150,15 @@ impl EmailAddress {
     }
 }
 
-/// A field that breaks its limit: which, and the code for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    pub field: &'static str,
-    pub code: &'static str,
+/// Sets and deletes key by key; what is there then has to keep its limits.
+pub fn merge_metadata(present: &mut Metadata, patch: MetadataPatch) -> Result<(), FieldError> {
+    for (key, value) in patch {
+        match value {
+            Some(value) => drop(present.insert(key, value)),
+            None => drop(present.remove(&key)),
+        }
+    }
+    check_metadata(present)
 }
 
 /// At most 50 keys of 40 and values of 600 characters, all ASCII (contract 1.2).
@@ -192,6 +192,18 @@ pub fn check_name(field: &'static str, text: &str) -> Result<(), FieldError> {
         return Err(FieldError { field, code: "must_be_at_most_255_characters_on_one_line" });
     }
     Ok(())
+}
+
+/// At most `most` characters, without controls but line ends and tabs: a description may have several lines and still goes into lists.
+pub fn check_description(text: &str, most: usize) -> Result<(), FieldError> {
+    let code = if text.chars().count() > most {
+        "too_long"
+    } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        "invalid_characters"
+    } else {
+        return Ok(());
+    };
+    Err(FieldError { field: "description", code })
 }
 
 /// The upstream object `user`.
