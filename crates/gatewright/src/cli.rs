@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// Identity for your API: sign-in pages, sessions, keys, and the WorkOS API on the wire.
 #[derive(Debug, Parser)]
-#[command(name = "gatewright", version, about, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "gatewright", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Start with: gatewright dev")]
 pub struct Cli {
     /// What to log: error, warn, info, debug, trace, or a filter such as info,gatewright_server=debug [env: GATEWRIGHT_LOG]
@@ -39,7 +39,14 @@ pub enum Command {
     /// Environments: their settings, API keys and redirects
     #[command(subcommand)]
     Environments(EnvironmentsCommand),
-    /// List every identity that is no person: keys, API keys and clients, with owner, age and last use; idle ones are marked
+    /// List every identity that is no person, and mark those that ask for attention
+    ///
+    /// Keys of environments, API keys of organizations and users, and clients, each with owner, age, last use and expiry. Marks: idle
+    /// (nobody uses it), old (its secret was made long ago), ownerless (its user is no active member of the organization). Shows no
+    /// secrets. Ends with 0 whether or not something is marked, with 1 or 2 when it could not look.
+    #[command(
+        after_help = "Examples:\n  gatewright identities --data .gatewright\n  gatewright identities --marked --json | jq -r '.[].id'"
+    )]
     Identities(IdentitiesArgs),
     /// The key that seals what the database must not show
     #[command(subcommand)]
@@ -60,7 +67,7 @@ pub struct DevArgs {
     /// Use this database instead of a SQLite file in the data folder
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Users and redirects to begin with (TOML or JSON)
+    /// Users, organizations, feature flags, resource types and redirects to begin with (TOML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
     /// Keep nothing: work in a temporary folder that is removed at the end
@@ -149,13 +156,13 @@ pub struct IdentitiesArgs {
     /// Name or id of one environment [default: all]
     #[arg(long, short, value_name = "NAME")]
     pub environment: Option<String>,
-    /// An identity is idle after so many days without use
+    /// Mark as idle what was not used for so many days
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub idle_days: u32,
-    /// A secret is old after so many days
+    /// Mark as old a secret that was made so many days ago
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub old_days: u32,
-    /// Only those with a mark: idle, old or ownerless
+    /// Show only what is marked
     #[arg(long)]
     pub marked: bool,
     /// Print a JSON array instead of the table

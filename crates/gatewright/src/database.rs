@@ -1,5 +1,6 @@
 //! How commands reach a server's data: by its configuration, or by the data folder of `gatewright dev`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use gatewright_server::platform::dns::SystemDns;
 use gatewright_server::{App, Config, Cx, Parts, build, operator};
 
 use crate::cli::Target;
-use crate::configuration;
+use crate::configuration::{self, Loaded};
 use crate::dev::folder::Folder;
 use crate::failure::Failure;
 
@@ -49,12 +50,24 @@ pub fn settle(target: &Target) -> Result<(Config, MasterKey), Failure> {
             Ok((folder.config()?, folder.load_master_key()?))
         }
         None => {
-            let config = configuration::load(target.config.as_deref())?.config;
+            let Loaded { config, given, .. } = configuration::load(target.config.as_deref())?;
+            if given.is_empty() {
+                return Err(no_server());
+            }
             config.check()?;
             let master_key = configuration::load_master_key(&config)?;
             Ok((config, master_key))
         }
     }
+}
+
+/// Neither file, nor variables, nor a data folder say which server is meant.
+fn no_server() -> Failure {
+    let data = Path::new(".gatewright");
+    let data = if data.is_dir() { "--data .gatewright" } else { "--data FOLDER" };
+    Failure::usage(format!(
+        "no gatewright.toml is here and no GATEWRIGHT_ variable is set; name the server with --config FILE, or the data folder of gatewright dev with {data}"
+    ))
 }
 
 /// Runs `work` against the data that `target` names, once tables and master key are known to fit.

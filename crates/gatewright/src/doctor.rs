@@ -89,10 +89,14 @@ fn check_all(target: &Target, tell: &mut dyn FnMut(Finding)) -> Result<(), Failu
     database::block_on(async {
         match database::assemble(config, db.clone(), master_key) {
             Err(failure) => tell(Finding::bad("configuration", failure.message())),
-            Ok(app) => match check_data(&app.cx, dev, tell).await {
-                Ok(()) => {}
-                Err(failure) => tell(Finding::bad("database", failure.message())),
-            },
+            Ok(app) => {
+                if let Err(failure) = check_data(&app.cx, dev, tell).await {
+                    tell(Finding::bad("database", failure.message()));
+                }
+                if let Err(failure) = check_dns(&app.cx, tell).await {
+                    tell(Finding::bad("dns", failure.message()));
+                }
+            }
         }
         db.close();
         Ok(())
@@ -246,6 +250,24 @@ async fn check_data(cx: &Cx, dev: bool, tell: &mut dyn FnMut(Finding)) -> Result
     }
     for environment in &environments {
         check_environment(cx, environment, dev, tell).await?;
+    }
+    Ok(())
+}
+
+/// Only where a domain waits for its proof: else nobody is asked.
+async fn check_dns(cx: &Cx, tell: &mut dyn FnMut(Finding)) -> Result<(), Failure> {
+    for Environment { id, name, .. } in operator::list_environments(cx).await? {
+        if let Some(domain) = operator::find_pending_domain(cx, &id).await? {
+            let asked = format!("asked for {domain}, which an organization of {name} is to prove");
+            tell(match cx.dns().txt(&domain).await {
+                Ok(_) => Finding::ok("dns", format!("answers; {asked}")),
+                Err(error) => Finding::warn(
+                    "dns",
+                    format!("{error}; {asked}: unless that domain is broken, check the name servers in /etc/resolv.conf"),
+                ),
+            });
+            break;
+        }
     }
     Ok(())
 }

@@ -118,7 +118,8 @@ async fn print_table(cx: &Cx, args: &IdentitiesArgs, environments: &[Environment
         }
     }
     let which = if args.marked { String::new() } else { format!("{shown} in all, ") };
-    writeln!(out, "{which}{marked} marked: idle after {} days, old after {} days, or ownerless", args.idle_days, args.old_days)?;
+    let days = |count: u32| if count == 1 { "1 day".to_owned() } else { format!("{count} days") };
+    writeln!(out, "{which}{marked} marked: idle after {}, old after {}, or ownerless", days(args.idle_days), days(args.old_days))?;
     Ok(out.flush()?)
 }
 

@@ -35,7 +35,7 @@ fn every_mistake_in_the_configuration_is_one_line_of_key_problem_and_remedy() {
         (with("public_url = "), "line 1", "not TOML", "see"),
         (without("master_key"), "master_key", "is not set", "gatewright master-key new"),
         (without("smtp_url"), "mail.smtp_url", "is not set", "smtps://"),
-        (without("public_url"), "public_url", "is not an origin", "https://auth.example.com"),
+        (without("public_url"), "public_url", "is not set", "https://auth.example.com"),
         (GOOD.replace("https://auth", "http://auth"), "public_url", "http is only for loopback", "https"),
         (GOOD.replace("example.com\"\nmaster", "example.com/login\"\nmaster"), "public_url", "not a bare origin", "host and port only"),
         (GOOD.replace("abab", "ab"), "master_key", "hex digits", "gatewright master-key new"),
@@ -81,6 +81,17 @@ fn a_missing_file_and_wrong_arguments_are_one_line() {
 }
 
 #[test]
+fn a_command_without_a_server_asks_for_one_and_names_the_data_folder_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let identities = || run(gatewright(["identities"]).current_dir(folder.path())).refusal(2);
+    let line = identities();
+    assert!(line.starts_with("no gatewright.toml is here") && line.contains("--config") && line.contains("--data FOLDER"), "{line}");
+    std::fs::create_dir(folder.path().join(".gatewright")).unwrap();
+    let line = identities();
+    assert!(line.contains("--data .gatewright"), "{line}");
+}
+
+#[test]
 fn help_is_there_for_every_command() {
     for arguments in [
         &["--help"][..],
@@ -88,6 +99,7 @@ fn help_is_there_for_every_command() {
         &["serve", "--help"],
         &["doctor", "--help"],
         &["keys", "--help"],
+        &["identities", "--help"],
         &["environments", "redirect-uris", "add", "--help"],
     ] {
         assert!(run(&mut gatewright(arguments)).good().contains("Usage: gatewright"), "{arguments:?}");

@@ -3,15 +3,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::running::{PATIENCE, Server, gatewright, request, run};
-
-fn post(server: &Server, path: &str, body: &Value) -> Value {
-    let key = format!("Bearer {}", server.fact("api_key"));
-    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
-    let answer = request(server.at, "POST", path, &headers, &body.to_string());
-    assert!(answer.status == 200 || answer.status == 201, "{answer:?}");
-    answer.json()
-}
+use crate::running::{PATIENCE, Server, gatewright, post, run};
 
 fn identities(data: &Path, arguments: &[&str]) -> String {
     run(gatewright(["identities", "--data"]).arg(data).args(arguments)).good()

@@ -183,3 +183,12 @@ fn unchunk(mut body: &str) -> String {
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
+
+/// What the server answers to its first key; the operation must succeed.
+pub fn post(server: &Server, path: &str, body: &Value) -> Value {
+    let key = format!("Bearer {}", server.fact("api_key"));
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let answer = request(server.at, "POST", path, &headers, &body.to_string());
+    assert!(answer.status == 200 || answer.status == 201, "{answer:?}");
+    answer.json()
+}
