@@ -257,3 +257,21 @@ def obtain_code(server: Server, email: str, password: str, browser: Browser | No
     assert page.url.startswith(CALLBACK), f"ended at {page.url} (status {page.status}): {page.text[:300]}"
     assert "code" in page.query, f"no code came back: {page.url}"
     return page.query["code"]
+
+
+def approve_device(server: Server, address: str, user_code: str, email: str, password: str) -> None:
+    """Types the code, signs in and confirms, in whatever order the pages ask."""
+    browser = Browser()
+    page = browser.open(address)
+    for _ in range(8):
+        form = next((f for f in page.forms if f.visible & {"code", "password", "email"}), None)
+        if form is None:
+            confirming = [f for f in page.forms if f.method == "post" and f.buttons]
+            if not confirming:
+                break
+            page = browser.submit(page, confirming[0], next(b for b in confirming[0].buttons if b.value == "allow"))
+        else:
+            values = {"code": user_code, "email": email, "password": password}
+            page = browser.submit(page, form, **{m: values[m] for m in form.visible if m in values})
+        assert page.status < 400, f"{page.url}: {page.text[:300]}"
+    assert is_on(server, page)

@@ -102,11 +102,20 @@ class Server:
         raise AssertionError(f"no second signing key within {seconds:.0f} s")
 
     def rotate_keys(self, data: Path) -> subprocess.CompletedProcess[str]:
-        """Lets the waiting signing key sign, by the command an operator uses beside the running server."""
+        """Lets the waiting signing key sign."""
         self.wait_for_next_key()
+        return self.operate(data, "keys", "rotate")
+
+    def set_settings(self, data: Path, **settings: str) -> None:
+        """Changes settings of the environment."""
+        ended = self.operate(data, "environments", "set", *(f"{name}={value}" for name, value in settings.items()))
+        assert ended.returncode == 0, ended.stderr
+
+    def operate(self, data: Path, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command that an operator uses beside the running server."""
         environment = next(e["name"] for e in self.facts["environments"] if e["api_key"] == self.api_key)
-        command = [str(BINARY), "keys", "rotate", "--data", str(data), "--environment", environment]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        line = [str(BINARY), *command, "--data", str(data), "--environment", environment]
+        return subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)

@@ -200,7 +200,7 @@ def test_wire_w08_preflight_only_for_known_origins(server: Server, api: httpx.Cl
         assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
 
 
-@pytest.mark.parametrize("path", ["/passwordless/sessions", "/sdk/feature-flags", "/user_management/authkit_oauth_resources"])
+@pytest.mark.parametrize("path", ["/passwordless/sessions", "/user_management/authkit_oauth_resources", "/user_management/waitlists"])
 def test_wire_w09_calls_not_built_yet_are_json_404(api: httpx.Client, path: str) -> None:
     answer = api.post(path, json={}) if "sessions" in path else api.get(path)
     assert answer.status_code == 404

@@ -22,8 +22,8 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 def show(principal: Principal | None) -> dict[str, Any] | None:
     if principal is None:
         return None
-    names = ("kind", "via", "id", "issuer", "session_id", "client_id", "organization_id", "roles", "permissions", "scopes", "email", "user")
-    return {name: getattr(principal, name) for name in names}
+    known = ("kind", "via", "id", "issuer", "session_id", "client_id", "organization_id", "roles", "permissions", "scopes", "email", "user")
+    return {name: getattr(principal, name) for name in (*known, "feature_flags", "claims")}
 
 
 def build(settings: dict[str, Any]) -> App:
@@ -89,6 +89,10 @@ def build(settings: dict[str, Any]) -> App:
 
     @app.get("/key")
     async def key(caller: Annotated[ApiKey, Depends(gw.api_key())]) -> Any:
+        return show(caller)
+
+    @app.get("/key/write")
+    async def key_write(caller: Annotated[ApiKey, Depends(gw.api_key(permission="expenses:write"))]) -> Any:
         return show(caller)
 
     # Answers of every make, for the cookie that must go out with them.

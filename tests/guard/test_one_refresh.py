@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -19,68 +17,13 @@ from workos.session import seal_session_from_auth_response, unseal_data
 from accounts import create_account, open_api, sign_in_by_api
 from guard.expired_sessions import server_after
 from guard.faces import COOKIE, Answer, ask_socket, ask_with_cookie, read
+from guard.gate import Gate, gate
 from guard.guarded import Guarded, guarded_app
 from guard.stand_in import StandIn
 from recording import open_client
 from running_server import Server
 
 CALLERS = 50
-
-
-@dataclass
-class Gate:
-    """In front of the real server: passes everything on and counts."""
-
-    url: str
-    calls: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
-
-    @property
-    def refreshes(self) -> list[int]:
-        """The status of each refresh."""
-        return [status for path, body, status in self.calls if body.get("grant_type") == "refresh_token"]
-
-
-@contextmanager
-def gate(server: Server) -> Iterator[Gate]:
-    client = open_client()
-    counted: Gate
-
-    class Pass(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length") or 0))
-            headers = {
-                k: v for k, v in self.headers.items() if k.lower() not in {"host", "connection", "content-length", "accept-encoding"}
-            }
-            answer = client.request(
-                self.command, server.url + self.path, headers={**headers, "accept-encoding": "identity"}, content=content
-            )
-            body = json.loads(content) if content.startswith(b"{") else {}
-            counted.calls.append((self.path, body, answer.status_code))
-            self.send_response_only(answer.status_code)
-            for name, value in answer.headers.multi_items():
-                if name.lower() not in {"connection", "content-length", "transfer-encoding"}:
-                    self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        do_GET = do_POST = forward
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Pass)
-    listening.daemon_threads = True
-    counted = Gate(f"http://127.0.0.1:{listening.server_port}")
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    try:
-        yield counted
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        client.close()
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import httpx
@@ -14,9 +15,12 @@ from workos.session import seal_session_from_auth_response
 
 from accounts import create_account, open_api, sign_in_by_api
 from guard.faces import COOKIE, Answer, ask, ask_socket, ask_with_cookie, ask_with_token
-from guard.guarded import Guarded
+from guard.gate import gate
+from guard.guarded import Guarded, guarded_app
 from guard.stand_in import StandIn
 from running_server import Server
+
+WRITE = "expenses:write"
 
 
 def sign_in(server: Server, http: httpx.Client) -> tuple[str, str, str]:
@@ -91,9 +95,7 @@ class TestApiKeysOfTheServer:
         organization = made(api, "/organizations", name="Acme")["id"]
         slug = f"items:{secrets.token_hex(4)}"
         made(api, "/authorization/permissions", slug=slug, name="Read items")
-        key = made(
-            api, f"/organizations/{organization}/api_keys", name="CI", permissions=[slug], expires_at="2099-01-01T00:00:00.000Z"
-        )
+        key = made(api, f"/organizations/{organization}/api_keys", name="CI", permissions=[slug], expires_at="2099-01-01T00:00:00.000Z")
         for answer in ask_every_way(real, key["value"]):
             who = answer.who
             assert (who["kind"], who["via"], who["id"], who["organization_id"]) == ("api_key", "api_key", key["id"], organization)
@@ -124,6 +126,46 @@ class TestApiKeysOfTheServer:
         assert ask(real, "/key", x_api_key=live["value"]).status == 200
         listed = api.get(f"/organizations/{organization}/api_keys").json()["data"]
         assert [key["id"] for key in listed] == [live["id"], expired["id"]] and listed[0]["last_used_at"]
+
+    def test_a_key_may_what_it_was_made_for_as_long_as_that_is_there(self, real: Guarded, api: httpx.Client) -> None:
+        if api.get(f"/authorization/permissions/{WRITE}").status_code == 404:
+            made(api, "/authorization/permissions", slug=WRITE, name="Write expenses")
+        organization = made(api, "/organizations", name="Acme")["id"]
+        with_it = made(api, f"/organizations/{organization}/api_keys", name="CI", permissions=[WRITE])["value"]
+        without = made(api, f"/organizations/{organization}/api_keys", name="other")["value"]
+        assert ask(real, "/key/write", x_api_key=with_it).who["permissions"] == [WRITE]
+        refused = ask(real, "/key/write", x_api_key=without)
+        assert refused.status == 403 and 'error="insufficient_scope"' in (refused.challenge or "") and WRITE in str(refused.body)
+        assert api.delete(f"/authorization/permissions/{WRITE}").is_success
+        began = time.monotonic()
+        while ask(real, "/key/write", x_api_key=with_it).status == 200:
+            assert time.monotonic() - began < 15, "a permission that is none any more still opens"
+            time.sleep(0.2)
+        # Another of the same name is another.
+        made(api, "/authorization/permissions", slug=WRITE, name="Write expenses")
+        assert ask(real, "/key/write", x_api_key=with_it).status == 403 and ask(real, "/key", x_api_key=with_it).status == 200
+
+    def test_a_key_is_refused_from_its_expiry_on_however_lately_it_was_asked_about(self, real: Guarded, api: httpx.Client) -> None:
+        organization = made(api, "/organizations", name="Acme")["id"]
+        expires_at = datetime.now(timezone.utc) + timedelta(seconds=3)
+        key = made(api, f"/organizations/{organization}/api_keys", name="CI", expires_at=expires_at.isoformat())["value"]
+        answers = []
+        while datetime.now(timezone.utc) < expires_at + timedelta(seconds=0.3):
+            answers.append((datetime.now(timezone.utc), ask(real, "/key", x_api_key=key).status))
+            time.sleep(0.1)
+        assert answers[0][1] == 200
+        assert {status for at, status in answers if at >= expires_at} == {401}
+
+    def test_a_key_that_cannot_be_one_is_refused_without_asking(self, server: Server, api: httpx.Client) -> None:
+        organization = made(api, "/organizations", name="Acme")["id"]
+        key = made(api, f"/organizations/{organization}/api_keys", name="CI")["value"]
+        wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
+        with gate(server) as counted, guarded_app(server, base_url=counted.url) as app:
+            for answer in ask_every_way(app, wrong):
+                assert answer.status == 401 and 'error="invalid_token"' in (answer.challenge or ""), answer
+            assert counted.count("/api_keys/validations") == 0
+            assert ask(app, "/key", x_api_key=key).status == 200
+            assert counted.count("/api_keys/validations") == 1
 
     def test_row_50_an_environments_own_key_and_anothers_api_key_open_nothing(self, real: Guarded, server: Server) -> None:
         staging = next(e for e in server.facts["environments"] if e["api_key"] != server.api_key)

@@ -4,76 +4,41 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from accounts import PASSWORD, Account, unique_email
 from hosted_pages import CALLBACK, Browser, authorize_url, complete, origin_of, sign_in
+from organizations import create_flag, create_resource_types
 from recording import recording_proxy
 from running_server import Server
+from sdk.node_sdk import NodeCall, thrown
 
 HERE = Path(__file__).parent
 
 
-def test_every_call_of_the_python_sdk_5_46(server: Server) -> None:
+def run_v5(server: Server, script: str, *arguments: str) -> None:
     python = os.environ.get("GATEWRIGHT_V5_PYTHON")
     assert python, "GATEWRIGHT_V5_PYTHON names no Python with workos 5.46.0; run the suites with tests/run.py"
     with recording_proxy() as proxy:
         environment = {**os.environ, **server.app_environment(), **proxy}
-        command = [python, str(HERE / "calls_v5.py"), f"five-{secrets.token_hex(4)}"]
+        command = [python, str(HERE / script), f"five-{secrets.token_hex(4)}", *arguments]
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0 and ended.stdout.strip() == "done", ended.stderr[-2000:]
 
 
-NodeCall = Callable[..., Any]
+def test_every_call_of_the_python_sdk_5_46(server: Server) -> None:
+    run_v5(server, "calls_v5.py")
 
 
-@pytest.fixture(scope="module")
-def node(server: Server) -> Iterator[NodeCall]:
-    """Calls the Node SDK; gives its result, or raises what it threw."""
-    modules = os.environ.get("GATEWRIGHT_NODE_DIR")
-    assert modules, "GATEWRIGHT_NODE_DIR names no folder with @workos-inc/node; run the suites with tests/run.py"
-    environment = {**os.environ, **server.app_environment(), "NODE_COOKIE_PASSWORD": "a cookie password of 32 characters or more"}
-    process = subprocess.Popen(
-        ["node", str(Path(modules) / "calls.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdin and process.stdout
-
-    def call(name: str, *arguments: Any) -> Any:
-        assert process.stdin and process.stdout
-        process.stdin.write(json.dumps([name, *arguments]) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        if "ok" not in answer:
-            raise NodeError(answer)
-        return answer["ok"]
-
-    try:
-        yield call
-    finally:
-        process.stdin.close()
-        process.wait(15)
-
-
-class NodeError(Exception):
-    def __init__(self, answer: dict[str, Any]) -> None:
-        super().__init__(answer)
-        self.answer = answer
-
-
-def thrown(call: NodeCall, *arguments: Any) -> dict[str, Any]:
-    with pytest.raises(NodeError) as raised:
-        call(*arguments)
-    return raised.value.answer
+def test_every_call_of_the_python_sdk_5_46_about_organizations(server: Server) -> None:
+    run_v5(server, "organizations_v5.py", create_flag(server, default_value=True), *create_resource_types(server))
 
 
 def test_node_signs_in_authenticates_refreshes_and_signs_out(node: NodeCall, server: Server, account: Account) -> None:

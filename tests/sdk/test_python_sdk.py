@@ -16,7 +16,7 @@ import workos
 from workos.user_management._resource import PasswordHashed, PasswordPlaintext
 
 from accounts import PASSWORD, Account, create_account, open_sdk, unique_email
-from hosted_pages import CALLBACK, Browser, authorize_url, complete, is_on, obtain_code
+from hosted_pages import CALLBACK, Browser, approve_device, authorize_url, complete, obtain_code
 from running_server import Server
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
@@ -307,7 +307,7 @@ def test_device_flow(server: Server, account: Account) -> None:
     assert re.fullmatch(r"[A-Z]{4}-[A-Z]{4}", asked.user_code) and asked.expires_in == 300 and asked.interval == 5
     waiting = refusal(device.authenticate_with_device_code, device_code=asked.device_code)
     assert waiting.error == "authorization_pending"
-    approve_device(server, asked.verification_uri, asked.user_code, account)
+    approve_device(server, asked.verification_uri, asked.user_code, account.email, account.password)
     time.sleep(asked.interval)
     answer = device.authenticate_with_device_code(device_code=asked.device_code)
     assert answer.user.id == account.id
@@ -323,24 +323,6 @@ def test_a_device_that_asks_too_often_is_slowed_down(server: Server) -> None:
     asked = device.create_device(client_id=server.client_id)
     errors = [refusal(device.authenticate_with_device_code, device_code=asked.device_code).error for _ in range(3)]
     assert errors == ["authorization_pending", "slow_down", "slow_down"]
-
-
-def approve_device(server: Server, address: str, user_code: str, account: Account) -> None:
-    """Types the code, signs in and confirms, in whatever order the pages ask."""
-    browser = Browser()
-    page = browser.open(address)
-    for _ in range(8):
-        form = next((f for f in page.forms if f.visible & {"code", "password", "email"}), None)
-        if form is None:
-            confirming = [f for f in page.forms if f.method == "post" and f.buttons]
-            if not confirming:
-                break
-            page = browser.submit(page, confirming[0], next(b for b in confirming[0].buttons if b.value == "allow"))
-        else:
-            values = {"code": user_code, "email": account.email, "password": PASSWORD}
-            page = browser.submit(page, form, **{m: values[m] for m in form.visible if m in values})
-        assert page.status < 400, f"{page.url}: {page.text[:300]}"
-    assert is_on(server, page)
 
 
 def test_authorize_errors_come_back_to_the_app(server: Server) -> None:

@@ -1,0 +1,546 @@
+"""Organizations with one of everything, and what each place of a request means in terms of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import jwt
+
+from accounts import PASSWORD
+from attacks.operations import Operation, Request, Slot, place
+from hosted_pages import approve_device, obtain_code
+from recording import open_client
+from running_server import Server
+
+URN = "urn:workos:oauth:grant-type:"
+# What the token endpoint takes besides the client, by grant.
+GRANTS = {
+    "password": {"email", "password"},
+    "refresh_token": {"refresh_token", "organization_id"},
+    "authorization_code": {"code"},
+    "urn:ietf:params:oauth:grant-type:device_code": {"device_code"},
+    f"{URN}magic-auth:code": {"email", "code"},
+    f"{URN}email-verification:code": {"code", "pending_authentication_token"},
+    f"{URN}organization-selection": {"pending_authentication_token", "organization_id"},
+}
+# What two tenants may both have, in one environment or in two: whoever forgets to ask whose it is finds the wrong one.
+SHARED = {
+    "environment_role_slug": "shared-role",
+    "permission_slug": "shared:permission",
+    "flag_slug": "shared-flag",
+    "unused_resource_type_slug": "shared-type",
+    "organization_external_id": "shared-organization",
+    "user_external_id": "shared-user",
+    "organization_role_slug": "org-shared",
+    "resource_external_id": "shared-document",
+}
+# These belong to the environment: any organization of it may name them.
+OF_ENVIRONMENT = {
+    "environment_role_slug",
+    "permission_slug",
+    "permission_slugs",
+    "other_permission_slug",
+    "document_permission_slug",
+    "flag_slug",
+    "resource_type_slug",
+    "unused_resource_type_slug",
+    "redirect_uri_id",
+    "client_id",
+}
+# The same new things for all tenants.
+FRESH: dict[str, Any] = {
+    "name": "Quarterly",
+    "description": "Seen by few.",
+    "slug": "fresh",
+    "organization_role_new_slug": "org-fresh",
+    "external_id": "fresh-1",
+    "metadata": {"team": "blue"},
+    "stripe_customer_id": "cus_fresh",
+    "domain": "fresh.example.com",
+    "state": "pending",
+    "domains": ["fresh.example.com"],
+    "allow_profiles_outside_organization": False,
+    "join_by_verified_domain": False,
+    "new_email": "fresh@example.test",
+    "email_verified": True,
+    "first_name": "Fresh",
+    "last_name": "Person",
+    "locale": "de",
+    "password": "a new horse battery 8",
+    "new_password": "another new horse 9",
+    "origin": "https://fresh.example.com",
+    "uri": "https://fresh.example.com/callback",
+    "content": '{"team": "{{ user.first_name }}"}',
+    "expires_in_days": 3,
+    "expires_at": "2099-01-01T00:00:00.000Z",
+    "statuses": ["active"],
+    "assignment": "direct",
+    "parent_type_slugs": ["organization"],
+    "enabled": True,
+    "default_value": False,
+    "tags": ["beta"],
+    "cascade_delete": "true",
+    "group_search": "Group",  # all organizations have such a group, and have invited this guest
+    "guest_email": "guest@example.test",
+    "idle_days": 30,
+    "old_days": 30,
+}
+# The meaning of a place, by the first pattern that fits `METHOD path where name`; a place without one means its own name.
+MEANINGS = [
+    (re.compile(pattern), meaning)
+    for pattern, meaning in (
+        (r"users/{id}/email_verification\S+ path", "unverified_user_id"),
+        (r"users/{id}/email_change\S+ path", "changing_user_id"),
+        (r"users/{id}\S* path", "user_id"),
+        (r"POST \S+/users body external_id", "external_id"),
+        (r"/users/external_id\S+ path", "user_external_id"),
+        (r"/organizations/external_id\S+ path", "organization_external_id"),
+        (r" /organizations/{id}\S* path", "organization_id"),
+        (r"/resources/\S+ path external_id", "resource_external_id"),
+        (r"/authorization/groups/\S+ path role_assignment_id", "group_role_assignment_id"),
+        (r"groups/\S+/organization-memberships/{omId} path omId|memberships/{omId}/groups path", "grouped_membership_id"),
+        (r" path omId|memberships/{id}\S* path", "organization_membership_id"),
+        (r"memberships body add", "added_membership_ids"),
+        (r"memberships body remove", "removed_membership_ids"),
+        (r"/organizations/{organization_id}/roles/\S+ path slug", "organization_role_slug"),
+        (r"/roles/\S+/permissions\S* path permission_slug", "permission_slug"),
+        (r"/roles/\S+ path slug", "environment_role_slug"),
+        (r"/permissions/{slug} path", "permission_slug"),
+        (r"/resource_types/{slug} path", "unused_resource_type_slug"),
+        (r"/feature-flags/\S+ path slug", "flag_slug"),
+        (r" path resourceId", "flag_target"),
+        (r" path clientId", "client_id"),
+        (r" /api_keys/{id}\S* path", "api_key_id"),
+        (r"/(organization_domain)s/{id}\S* path", "organization_domain_id"),
+        (r"/invitations/by_token/ ?\S* path", "invitation_token"),
+        (r"/invitations/{id}\S* path", "invitation_id"),
+        (r"/magic_auth/{id} path", "magic_auth_id"),
+        (r"/email_verification/{id} path", "email_verification_id"),
+        (r"/password_reset/{id} path", "password_reset_id"),
+        (r"/redirect_uris/{id} path", "redirect_uri_id"),
+        (r"role_assignments query role_slug|(DELETE|PUT) \S+role_assignments body \S*role_slug", "held_role_slug"),
+        (r"role_assignments body role_slug", "document_role_slug"),
+        (r" body role_slug$", "organization_role_slug"),
+        (r" body role_slugs", "organization_role_slugs"),
+        (r"POST \S+/roles/{slug}/permissions body slug", "other_permission_slug"),
+        (r"PUT \S+/roles/{slug}/permissions body permissions| body permissions", "permission_slugs"),
+        (r"POST \S+/organizations/{organization_id}/roles body slug", "organization_role_new_slug"),
+        (r"(query|body) permission_slug", "document_permission_slug"),
+        (r"POST /authorization/resources body external_id", "external_id"),
+        (r"query parent_external_id|parent_resource_external_id", "parent_resource_external_id"),
+        (r"parent_resource_type_slug", "resource_type_slug"),
+        (r"/groups/\S+ body organization_membership_id", "organization_membership_id"),
+        (r"organization_memberships body user_id", "newcomer_user_id"),
+        (r"inviter_user_id", "user_id"),
+        (r"/users query email|password_reset body email$", "email"),
+        (r"/invitations query email", "guest_email"),
+        (r" body owner.email", "new_email"),
+        (r"(POST|PUT) \S+(users|users/{id}|invitations|magic_auth) body email$", "new_email"),
+        (r"/users query organization$", "organization_id"),
+        (r"/organizations query domains", "verified_domains"),
+        (r"/organizations query search", "organization_name"),
+        (r"/groups query search", "group_search"),
+        (r"password_reset/confirm body token", "password_reset_token"),
+        (r"email_change/confirm body code", "email_change_code"),
+        (r"email_verification/confirm body code", "email_verification_code"),
+        (r"validations body value", "api_key_value"),
+    )
+]
+# Two ways to say the same: a request takes one of them.
+EITHER = [
+    ({"role_slug"}, {"role_slugs"}),
+    ({"resource_id"}, {"resource_external_id", "resource_type_slug"}),
+    ({"parent_resource_id"}, {"parent_resource_external_id", "parent_resource_type_slug", "parent_external_id"}),
+    ({"domains"}, {"domain_data"}),
+    ({"organization_id"}, {"organization"}),
+]
+
+
+# A filter that says something only together with these.
+ALONG = {
+    "resource_external_id": {"organization_id", "resource_type_slug"},
+    "parent_external_id": {"organization_id", "parent_resource_type_slug"},
+    "parent_resource_external_id": {"parent_resource_type_slug", "permission_slug"},
+    "parent_resource_type_slug": {"organization_id", "parent_external_id", "parent_resource_external_id", "permission_slug"},
+    "parent_resource_id": {"permission_slug"},
+    "permission_slug": {"parent_resource_id"},
+    "assignment": {"permission_slug"},
+    "statuses": {"organization_id"},
+}
+# These answer nothing without any (contract 1.6, 6.8).
+NEVER_WITHOUT_FILTER = {
+    "GET /user_management/organization_memberships",
+    "GET /authorization/organization_memberships/{organization_membership_id}/resources",
+}
+
+
+def meaning(operation: Operation, slot: Slot) -> str:
+    if slot.grant and slot.name not in ("client_id", "client_secret", "grant_type", "organization_id"):
+        return f"{slot.grant} {slot.name}"
+    told = f"{operation} {slot.where} {slot.name}"
+    return next((means for pattern, means in MEANINGS if pattern.search(told)), re.sub("([A-Z])", r"_\1", slot.last).lower())
+
+
+@dataclass
+class Tenant:
+    """An organization with its people and things. `marker` is part of every name, slug and address it was given."""
+
+    server: Server
+    api_key: str
+    client_id: str
+    environment: str
+    marker: str = field(default_factory=lambda: f"mk{secrets.token_hex(4)}")
+    environment_marker: str = field(default_factory=lambda: f"me{secrets.token_hex(4)}")  # of what is no organization's
+    refs: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)  # what opens nothing by itself
+    shared: set[str] = field(default_factory=set)  # what of SHARED it has
+    access_token: str = ""
+
+    @property
+    def password(self) -> str:
+        return f"{PASSWORD} {self.marker}"
+
+    def texts(self, of_organization: bool = False) -> set[str]:
+        """What tells of this tenant and of nobody else; or of its organization alone, and not of the environment."""
+        refs = {name: ref for name, ref in self.refs.items() if not (of_organization and name in OF_ENVIRONMENT)}
+        ids = {v for ref in refs.values() for v in (ref if isinstance(ref, list) else [ref]) if re.search("_[0-9A-Z]{26}$", v)}
+        return {self.marker} | (set() if of_organization else {self.environment_marker}) | ids - {self.client_id}
+
+    def value(self, operation: Operation, slot: Slot, twin: bool = False) -> Any:
+        """What this tenant puts there, or None."""
+        means = meaning(operation, slot)
+        if twin and means in self.shared:
+            return SHARED[means]
+        if means == "grant_type":
+            return slot.grant
+        known = {"client_secret": self.api_key, **FRESH, **self.data, **self.refs}
+        found = known.get(means)
+        return [found] if slot.is_list and found is not None and not isinstance(found, list) else found
+
+    def foreign_values(self, operation: Operation, slot: Slot, caller: Tenant) -> list[Any]:
+        """What a caller might put there to reach this tenant. Nothing for what is only data."""
+        means = meaning(operation, slot)
+        if means not in self.refs:
+            return []
+        # A place may take things of several kinds.
+        more = {
+            "flag_target": ["organization_id"],
+            "resource_id": ["root_resource_id"],
+            "parent_resource_id": ["root_resource_id"],
+            "organization_role_slug": ["environment_role_slug"] if caller.environment != self.environment else [],
+            "organization_role_slugs": ["environment_role_slug"] if caller.environment != self.environment else [],
+        }
+        values = [self.refs[m] for m in (means, *more.get(means, []))]
+        return [[v] if slot.is_list and not isinstance(v, list) else v for v in values]
+
+
+def choices(operation: Operation) -> list[list[Slot]]:
+    """The ways to fill in a request: all places, with either the one or the other where both would be too much."""
+    if any(slot.name == "grant_type" for slot in operation.slots):
+        always = {"client_id", "client_secret", "grant_type"}
+        return [
+            [replace(slot, grant=grant) for slot in operation.slots if slot.name in always | fields] for grant, fields in GRANTS.items()
+        ]
+    ways = [operation.slots]
+    for one, other in EITHER:
+        for where in ("query", "body"):
+            names = {name for slot in operation.slots if slot.where == where and not slot.required for name in (slot.last, _outer(slot))}
+            if not names & one or not names & other:
+                continue
+            # A parent's place is named like the place itself: each pair is told apart by its own words.
+            ways = [
+                [slot for slot in way if slot.where != where or slot.required or not (slot.last in dropped or _outer(slot) in dropped)]
+                for way in ways
+                for dropped in (other, one)
+            ]
+    # Filters are asked alone, too, and left out altogether: each way finds its rows by another statement.
+    for way in list(ways) if operation.method == "GET" else []:
+        optional = [slot for slot in way if slot.where == "query" and not slot.required]
+        kept = [slot for slot in way if slot not in optional]
+        by_name = {slot.last: slot for slot in optional}
+        for slot in optional:
+            ways.append([*kept, *(by_name[name] for name in sorted({slot.last, *ALONG.get(slot.last, set())} & by_name.keys()))])
+        if optional and str(operation) not in NEVER_WITHOUT_FILTER:
+            ways.append(kept)
+    unique: list[list[Slot]] = []
+    for way in ways:
+        if way not in unique:
+            unique.append(way)
+    return unique
+
+
+def _outer(slot: Slot) -> str:
+    return slot.name.split(".")[0].removesuffix("[]")
+
+
+def build(operation: Operation, way: list[Slot], tenant: Tenant, instead: dict[Slot, Any] | None = None, twin: bool = False) -> Request:
+    """The request as this tenant would make it, with other values in some places."""
+    path, query, body, sent = operation.path, {}, {} if operation.body is not None else None, []
+    for slot in way:
+        value = (instead or {}).get(slot)
+        value = tenant.value(operation, slot, twin) if value is None else value
+        if value is None:
+            assert not slot.required, f"{operation}: nothing is known for {slot.where} {slot.name}"
+            continue
+        sent += [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+        if slot.where == "path":
+            path = path.replace(f"{{{slot.name}}}", httpx.URL(path="/" + value).raw_path.decode()[1:].replace("/", "%2F"))
+        elif slot.where == "query":
+            query[slot.name] = ",".join(value) if isinstance(value, list) else value
+        else:
+            assert body is not None
+            place(body, slot.name, value)
+    return Request(operation, path, query, body, sent)
+
+
+def make_tenant(server: Server, api_key: str, client_id: str, environment: str, neighbour: Tenant | None = None) -> Tenant:
+    """One of everything, over the API. The first of an environment also makes what SHARED names there, and the type of its resources."""
+    tenant = Tenant(server, api_key, client_id, environment)
+    Maker(tenant, neighbour).make()
+    return tenant
+
+
+class Maker:
+    def __init__(self, tenant: Tenant, neighbour: Tenant | None) -> None:
+        self.tenant, self.neighbour, self.first, self.refs = tenant, neighbour, neighbour is None, tenant.refs
+        self.mark, self.common = tenant.marker, tenant.environment_marker
+        self.http = open_client(base_url=tenant.server.url, headers={"authorization": f"Bearer {tenant.api_key}"})
+
+    def post(self, path: str, body: dict[str, Any], method: str = "POST") -> dict[str, Any]:
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code < 300, f"{method} {path} {body}: {answer.status_code} {answer.text}"
+        return dict(answer.json()) if answer.content else {}
+
+    def make(self) -> None:
+        self.refs["client_id"] = self.tenant.client_id
+        self.make_environment()
+        self.make_organization()
+        self.make_people()
+        self.make_resources()
+        self.make_group()
+        if not self.first:
+            self.make_lookalikes()
+        self.make_keys()
+        self.make_codes()
+        self.make_sign_ins()
+        self.http.close()
+
+    def make_environment(self) -> None:
+        """What is not of an organization. Every tenant has some of its own, by which a foreigner is known."""
+        if self.neighbour:
+            kind = self.neighbour.refs["resource_type_slug"]
+        else:
+            kind = f"kind-{self.common}"
+            self.post("/authorization/resource_types", {"slug": kind, "parent_type_slugs": ["organization", kind]})
+        unused = [f"unused-{self.common}", SHARED["unused_resource_type_slug"]][: 1 + self.first]
+        permissions = [f"{name}:{self.common}" for name in ("read", "write")] + [SHARED["permission_slug"]][: self.first]
+        roles = [f"auditor-{self.common}", SHARED["environment_role_slug"]][: 1 + self.first]
+        everybody = {"slug": f"everybody-{self.common}", "name": f"Everybody {self.common}", "enabled": True, "default_value": True}
+        self.post("/feature-flags", everybody)
+        flags = [f"flag-{self.mark}", SHARED["flag_slug"]][: 1 + self.first]
+        for slug in unused:
+            self.post("/authorization/resource_types", {"slug": slug})
+        for slug in permissions:
+            self.post("/authorization/permissions", {"slug": slug, "name": f"Permission {self.common}"})
+        document = {"slug": f"open:{self.common}", "name": f"Open {self.common}", "resource_type_slug": kind}
+        self.post("/authorization/permissions", document)
+        for slug in roles:
+            self.post("/authorization/roles", {"slug": slug, "name": f"Auditor {self.common}"})
+        if self.first:  # every member has this role, in either environment
+            self.post("/authorization/roles/member/permissions", {"slug": permissions[0]})
+        for slug in flags:
+            self.post("/feature-flags", {"slug": slug, "name": f"Flag {self.mark}", "enabled": True})
+        for number in range(2):  # the first of an environment is its default, which stays
+            uri = self.post("/user_management/redirect_uris", {"uri": f"https://{self.common}.example.com/callback/{number}"})
+        origin = self.post("/user_management/cors_origins", {"origin": f"https://{self.common}.example.com"})
+        self.tenant.data |= {"taken_uri": uri["uri"], "taken_origin": origin["origin"]}
+        if self.first:
+            self.post("/user_management/jwt_template", {"content": f'{{"tenant": "{self.common}"}}'}, "PUT")
+        self.refs |= {
+            "resource_type_slug": kind,
+            "unused_resource_type_slug": unused[0],
+            "permission_slug": permissions[0],
+            "other_permission_slug": permissions[1],
+            "permission_slugs": permissions[:2],
+            "document_permission_slug": document["slug"],
+            "environment_role_slug": roles[0],
+            "flag_slug": flags[0],
+            "redirect_uri_id": uri["id"],
+        }
+        self.tenant.shared = set(SHARED)
+
+    def make_organization(self) -> None:
+        verified, name = f"verified-{self.mark}.example.com", f"Organization {self.mark}"
+        external = f"external-{self.mark}"
+        body = {"name": name, "external_id": external, "metadata": {"mark": self.mark}}
+        organization = self.post("/organizations", {**body, "domain_data": [{"domain": verified, "state": "verified"}]})["id"]
+        domain = self.post("/organization_domains", {"domain": f"pending-{self.mark}.example.com", "organization_id": organization})
+        roles = f"/authorization/organizations/{organization}/roles"
+        own, held, free = (f"org-{name}-{self.mark}" for name in ("own", "held", "free"))
+        for slug in (own, SHARED["organization_role_slug"]):
+            self.post(roles, {"slug": slug, "name": f"Role {self.mark}"})
+        for slug in (held, free):
+            self.post(roles, {"slug": slug, "name": f"Role {self.mark}", "resource_type_slug": self.refs["resource_type_slug"]})
+        granted = [self.refs["permission_slug"], *[SHARED["permission_slug"]][: self.first]]
+        for slug in (own, SHARED["organization_role_slug"]):
+            self.post(f"{roles}/{slug}/permissions", {"permissions": granted}, "PUT")
+        for slug in (held, free):
+            self.post(f"{roles}/{slug}/permissions", {"permissions": [self.refs["document_permission_slug"]]}, "PUT")
+        self.make_target(organization)
+        self.refs |= {
+            "organization_id": organization,
+            "organization_name": name,
+            "organization_external_id": external,
+            "organization_domain_id": domain["id"],
+            "verified_domains": [verified],
+            "verified_domain": verified,
+            "organization_role_slug": own,
+            "organization_role_slugs": [own],
+            "held_role_slug": held,
+            "document_role_slug": free,
+            "root_resource_id": "authz_resource_" + organization.removeprefix("org_"),
+        }
+
+    def make_user(self, label: str, **more: Any) -> tuple[str, str]:
+        email = f"{label}-{self.mark}@example.test"
+        body = {"email": email, "password": self.tenant.password, "email_verified": True, "first_name": f"{label} {self.mark}", **more}
+        return str(self.post("/user_management/users", body)["id"]), email
+
+    def join(self, user: str, organization: str) -> str:
+        body = {"user_id": user, "organization_id": organization}
+        return str(self.post("/user_management/organization_memberships", body)["id"])
+
+    def make_target(self, who: str) -> None:
+        for flag in [self.refs["flag_slug"], SHARED["flag_slug"]][: 1 + self.first]:
+            self.post(f"/feature-flags/{flag}/targets/{who}", {})
+
+    def make_people(self) -> None:
+        organization = self.refs["organization_id"]
+        member, email = self.make_user("member", external_id=f"person-{self.mark}", metadata={"mark": self.mark})
+        grouped, _ = self.make_user("grouped")
+        newcomer, invited = self.make_user("newcomer")
+        unverified, _ = self.make_user("unverified", email_verified=False)
+        changing, _ = self.make_user("changing")
+        place = {"organization_id": organization, "role_slug": self.refs["organization_role_slug"]}
+        invitation = self.post("/user_management/invitations", {"email": invited, "inviter_user_id": member, **place})
+        self.post("/user_management/invitations", {"email": FRESH["guest_email"], "organization_id": organization})
+        self.make_target(member)
+        self.refs |= {
+            "user_id": member,
+            "email": email,
+            "user_external_id": f"person-{self.mark}",
+            "flag_target": member,
+            "organization_membership_id": self.join(member, organization),
+            "grouped_membership_id": self.join(grouped, organization),
+            "newcomer_user_id": newcomer,
+            "invited_email": invited,
+            "unverified_user_id": unverified,
+            "changing_user_id": changing,
+            "invitation_id": invitation["id"],
+            "invitation_token": invitation["token"],
+        }
+        self.refs |= {
+            "added_membership_ids": [self.refs["organization_membership_id"]],
+            "removed_membership_ids": [self.refs["grouped_membership_id"]],
+        }
+
+    def make_resources(self) -> None:
+        organization, kind = self.refs["organization_id"], self.refs["resource_type_slug"]
+        name = f"Document {self.mark}"
+        where = {"organization_id": organization, "resource_type_slug": kind, "name": name}
+        folder = self.post("/authorization/resources", {**where, "external_id": f"folder-{self.mark}"})["id"]
+        document = {**where, "external_id": f"document-{self.mark}", "parent_resource_id": folder}
+        resource = self.post("/authorization/resources", document)["id"]
+        self.post("/authorization/resources", {**where, "external_id": SHARED["resource_external_id"], "parent_resource_id": folder})
+        roles = f"/authorization/organization_memberships/{self.refs['organization_membership_id']}/role_assignments"
+        given = {"role_slug": self.refs["held_role_slug"]}
+        assignment = self.post(roles, {**given, "resource_id": resource})
+        self.post(roles, {**given, "resource_type_slug": kind, "resource_external_id": SHARED["resource_external_id"]})
+        self.refs |= {
+            "resource_id": resource,
+            "resource_external_id": document["external_id"],
+            "parent_resource_id": folder,
+            "parent_resource_external_id": f"folder-{self.mark}",
+            "role_assignment_id": assignment["id"],
+        }
+
+    def make_group(self) -> None:
+        groups = f"/organizations/{self.refs['organization_id']}/groups"
+        name = f"Group {self.mark}"
+        group = self.post(groups, {"name": name})["id"]
+        self.post(f"{groups}/{group}/organization-memberships", {"organization_membership_id": self.refs["grouped_membership_id"]})
+        roles, held = f"/authorization/groups/{group}/role_assignments", {"role_slug": self.refs["held_role_slug"]}
+        assignment = self.post(roles, {**held, "resource_id": self.refs["resource_id"]})
+        shared = {"resource_type_slug": self.refs["resource_type_slug"], "resource_external_id": SHARED["resource_external_id"]}
+        self.post(roles, {**held, **shared})
+        self.refs |= {"group_id": group, "group_name": name, "group_role_assignment_id": assignment["id"]}
+
+    def make_lookalikes(self) -> None:
+        """What would stand in the way of another organization's call that forgot to say whose rows it means."""
+        membership = f"/user_management/organization_memberships/{self.refs['grouped_membership_id']}"
+        self.post(membership, {"role_slug": SHARED["organization_role_slug"]}, "PUT")
+        invitation = {"email": FRESH["new_email"], "organization_id": self.refs["organization_id"]}
+        self.post("/user_management/invitations", invitation)
+
+    def make_keys(self) -> None:
+        body = {"name": f"Key {self.mark}", "permissions": [self.refs["permission_slug"]]}
+        key = self.post(f"/organizations/{self.refs['organization_id']}/api_keys", body)
+        body["organization_id"] = self.refs["organization_id"]
+        users = self.post(f"/user_management/users/{self.refs['user_id']}/api_keys", body)
+        self.refs |= {"api_key_id": key["id"], "api_key_value": key["value"]}
+        self.tenant.data["user_api_key_value"] = users["value"]
+
+    def make_codes(self) -> None:
+        magic = self.post("/user_management/magic_auth", {"email": self.refs["email"]})
+        reset = self.post("/user_management/password_reset", {"email": self.refs["email"]})
+        new = f"changed-{self.mark}@example.test"
+        self.post(f"/user_management/users/{self.refs['changing_user_id']}/email_change/send", {"new_email": new})
+        self.refs |= {
+            "magic_auth_id": magic["id"],
+            f"{URN}magic-auth:code email": self.refs["email"],
+            f"{URN}magic-auth:code code": magic["code"],
+            "password_reset_id": reset["id"],
+            "password_reset_token": reset["password_reset_token"],
+            "email_change_code": self.tenant.server.take_code(new),
+        }
+
+    def authenticate(self, **fields: str) -> dict[str, Any]:
+        client = {"client_id": self.tenant.client_id, "client_secret": self.tenant.api_key}
+        answer = self.http.post("/user_management/authenticate", json={**client, **fields})
+        return dict(answer.json())
+
+    def make_sign_ins(self) -> None:
+        """What a user holds who is signed in, and what one holds half-way."""
+        by_password = {"grant_type": "password", "password": self.tenant.password}
+        signed_in = self.authenticate(**by_password, email=self.refs["email"])
+        self.tenant.access_token = signed_in["access_token"]
+        # A second membership, so that an organization must be chosen.
+        other = self.post("/organizations", {"name": f"Second {self.mark}"})["id"]
+        chooser, choosing = self.make_user("choosing")
+        for organization in (other, self.refs["organization_id"]):
+            self.join(chooser, organization)
+        choice = self.authenticate(**by_password, email=choosing)
+        unverified = f"unverified-{self.mark}@example.test"
+        proof = self.authenticate(**by_password, email=unverified)
+        assert {choice["code"], proof["code"]} == {"organization_selection_required", "email_verification_required"}, (choice, proof)
+        verification = self.http.get(f"/user_management/email_verification/{proof['email_verification_id']}").json()
+        device = self.post("/user_management/authorize/device", {"client_id": self.tenant.client_id})
+        approve_device(self.tenant.server, device["verification_uri"], device["user_code"], self.refs["email"], self.tenant.password)
+        code = obtain_code(self.tenant.server, self.refs["email"], self.tenant.password, client_id=self.tenant.client_id)
+        self.tenant.data["password password"] = self.tenant.password
+        self.refs |= {
+            "password email": self.refs["email"],
+            "session_id": jwt.decode(signed_in["access_token"], options={"verify_signature": False})["sid"],
+            "refresh_token refresh_token": signed_in["refresh_token"],
+            f"{URN}organization-selection pending_authentication_token": choice["pending_authentication_token"],
+            f"{URN}email-verification:code pending_authentication_token": proof["pending_authentication_token"],
+            f"{URN}email-verification:code code": verification["code"],
+            "email_verification_id": verification["id"],
+            "email_verification_code": verification["code"],
+            "authorization_code code": code,
+            "urn:ietf:params:oauth:grant-type:device_code device_code": device["device_code"],
+        }
