@@ -1,8 +1,8 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewright_db::{Db, DbConfig, DbError};
 
@@ -173,12 +173,20 @@ fn sigterm_finishes_the_request_that_has_begun() {
     let (first, rest) = body.split_at(8);
     let key = format!("Bearer {}", site.api_key);
     let mut stream = TcpStream::connect(server.at).unwrap();
-    stream.write_all(head("POST", "/user_management/users", &[("authorization", &key)], body.len()).as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let headers = [("authorization", key.as_str()), ("expect", "100-continue")];
+    stream.write_all(head("POST", "/user_management/users", &headers, body.len()).as_bytes()).unwrap();
+    // Said when the server begins to read the body, so the request has begun for certain.
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(first.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(150));
     server.signal("TERM");
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(TcpStream::connect(server.at).is_err(), "new connections are taken while stopping");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(server.at).is_ok() {
+        assert!(Instant::now() < deadline, "new connections are taken while stopping");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     stream.write_all(rest.as_bytes()).unwrap();
     let answered = answer(stream);
     assert_eq!(answered.status, 201, "{answered:?}");
