@@ -36,7 +36,7 @@ pub enum Command {
     /// Signing keys of access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Environments: their settings, API keys and redirects
+    /// Environments: their settings, API keys, redirects and the order of roles
     #[command(subcommand)]
     Environments(EnvironmentsCommand),
     /// List every identity that is no person, and mark those that ask for attention
@@ -202,6 +202,9 @@ pub enum EnvironmentsCommand {
     /// API keys of an environment
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
+    /// The order of an environment's roles, and the one that members have for whom none is named
+    #[command(subcommand)]
+    Roles(RolesCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -245,6 +248,30 @@ pub enum ApiKeysCommand {
     Revoke {
         /// Id of the key, as listed
         id: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RolesCommand {
+    /// List roles, the highest first
+    List {
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// Put roles in front, the highest first; those not named follow as they stand
+    Order {
+        /// Slugs
+        #[arg(required = true, value_name = "ROLE")]
+        roles: Vec<String>,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+    /// Give this role to members for whom none is named, from now on
+    Default {
+        /// Slug
+        role: String,
         #[command(flatten)]
         environment: EnvironmentArgs,
     },

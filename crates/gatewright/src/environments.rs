@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use gatewright_server::operator::{self, RedirectKind, Settings};
 use gatewright_server::{Cx, operator::Environment};
 
-use crate::cli::{ApiKeysCommand, EnvironmentArgs, EnvironmentsCommand, RedirectsCommand};
+use crate::cli::{ApiKeysCommand, EnvironmentArgs, EnvironmentsCommand, RedirectsCommand, RolesCommand};
 use crate::failure::Failure;
 use crate::keys::chosen;
 use crate::{database, logs, settings};
@@ -19,6 +19,7 @@ pub fn run(command: EnvironmentsCommand, log: Option<&str>) -> Result<ExitCode, 
         EnvironmentsCommand::RedirectUris(command) => redirects(RedirectKind::SignIn, command)?,
         EnvironmentsCommand::SignOutRedirects(command) => redirects(RedirectKind::SignOut, command)?,
         EnvironmentsCommand::ApiKeys(command) => api_keys(command)?,
+        EnvironmentsCommand::Roles(command) => roles(command)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,4 +119,26 @@ fn api_keys(command: ApiKeysCommand) -> Result<(), Failure> {
             Ok(())
         }),
     }
+}
+
+fn roles(command: RolesCommand) -> Result<(), Failure> {
+    match command {
+        RolesCommand::List { environment } => on(&environment, show_roles),
+        RolesCommand::Order { roles, environment } => on(&environment, async |cx, found| {
+            operator::order_roles(cx, &found.id, &roles).await?;
+            show_roles(cx, found).await
+        }),
+        RolesCommand::Default { role, environment } => on(&environment, async |cx, found| {
+            operator::set_default_role(cx, &found.id, &role).await?;
+            show_roles(cx, found).await
+        }),
+    }
+}
+
+async fn show_roles(cx: &Cx, environment: Environment) -> Result<(), Failure> {
+    for role in operator::list_roles(cx, &environment.id).await? {
+        let of = if role.resource_type_slug == "organization" { String::new() } else { format!("  on {}", role.resource_type_slug) };
+        println!("{}  {}{of}{}", role.slug, role.name, if role.is_default { "  default" } else { "" });
+    }
+    Ok(())
 }

@@ -75,6 +75,12 @@ fn an_environment_is_kept_at_the_command_line_while_it_is_served() {
     assert_eq!(server.ask_with_key("/user_management/users", &site.api_key).status, 200);
     assert_eq!(server.ask("/dev/inbox.json").status, 404);
 
+    assert_eq!(run(&mut site.command(&["environments", "roles", "list"])).good(), "admin  Admin\nmember  Member  default\n");
+    assert_eq!(run(&mut site.command(&["environments", "roles", "order", "member"])).good(), "member  Member  default\nadmin  Admin\n");
+    assert_eq!(run(&mut site.command(&["environments", "roles", "default", "admin"])).good(), "member  Member\nadmin  Admin  default\n");
+    let refused = run(&mut site.command(&["environments", "roles", "order", "owner"])).refusal(1);
+    assert!(refused.contains("\"owner\"") && refused.contains("environments roles list"), "{refused}");
+
     let created = run(&mut site.command(&["environments", "api-keys", "create", "second"])).good();
     let value = |label: &str| created.lines().find_map(|line| line.strip_prefix(label)).unwrap().trim().to_owned();
     assert_eq!(server.ask_with_key("/user_management/users", &value("api_key")).status, 200);

@@ -1,7 +1,7 @@
 //! Brings a decision its facts. How many statements that takes depends on the depth of the resource, on the groups of the membership
 //! and on the different roles met, never on how many resources, members or assignments there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gatewright_db::{DbError, Tx};
@@ -12,29 +12,30 @@ use crate::features::records::organization_memberships::Membership;
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::resources::{self, ORGANIZATION_TYPE, Resource, ResourceId};
 use crate::features::records::role_assignments::{self, Assignment, Holder};
-use crate::features::records::roles::{self, Role, RoleId};
+use crate::features::records::roles::{self, Role};
 use crate::platform::cx::EnvironmentId;
 
 /// What the membership holds on the resource and above it.
 pub fn load(tx: &mut Tx<'_>, environment: &EnvironmentId, membership: &Membership, resource: &Resource) -> Result<Facts, DbError> {
     let ids = resource.lineage();
-    let mut known = Roles::new(&membership.organization_id);
-    let mut holdings = Vec::new();
-    for row in role_assignments::list_held(tx, Holder::Membership, environment, &[membership.id.to_string()], &ids)? {
-        let through = Through::Assignment { id: row.id.clone() };
-        holdings.extend(known.find_holding(tx, environment, &ids, &row, through)?);
-    }
+    let own = role_assignments::list_held(tx, Holder::Membership, environment, &[membership.id.to_string()], &ids)?;
     let groups: Vec<String> =
         groups::list_group_ids_of_membership(tx, environment, &membership.id)?.into_iter().map(|id| id.into_string()).collect();
-    for row in role_assignments::list_held(tx, Holder::Group, environment, &groups, &ids)? {
+    let through_groups = role_assignments::list_held(tx, Holder::Group, environment, &groups, &ids)?;
+    let met = own.iter().chain(&through_groups).map(|row| &row.role_slug).chain(&membership.role_slugs);
+    let mut known = Roles::new(&membership.organization_id);
+    known.meet(tx, environment, met)?;
+    let mut holdings = Vec::new();
+    for row in &own {
+        holdings.extend(known.holding(&ids, row, Through::Assignment { id: row.id.clone() }));
+    }
+    for row in &through_groups {
         let through = Through::Group { group_id: row.holder_id.clone(), assignment_id: row.id.clone() };
-        holdings.extend(known.find_holding(tx, environment, &ids, &row, through)?);
+        holdings.extend(known.holding(&ids, row, through));
     }
-    for slug in &membership.role_slugs {
-        if let Some((_, role)) = known.find(tx, environment, slug)? {
-            holdings.push(Holding { level: ids.len() - 1, role, through: Through::Membership });
-        }
-    }
+    let level = ids.len() - 1;
+    let of_membership = membership.role_slugs.iter().filter_map(|slug| known.get(slug));
+    holdings.extend(of_membership.map(|(_, role)| Holding { level, role: Arc::clone(role), through: Through::Membership }));
     Ok(Facts { status: membership.status, lineage: levels(resource, &[]), holdings })
 }
 
@@ -72,47 +73,44 @@ impl<'a> Roles<'a> {
         Self { organization, met: BTreeMap::new() }
     }
 
-    /// What the slug means in the organization now.
-    pub fn find(&mut self, tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str) -> Result<Option<(RoleId, Arc<RoleFacts>)>, DbError> {
-        if !self.met.contains_key(slug) {
-            let found = roles::find_for(tx, environment, Some(self.organization), slug)?.map(|role| {
-                let facts = RoleFacts { slug: role.slug.clone(), permissions: role.permissions.iter().cloned().collect() };
-                (role, Arc::new(facts))
-            });
-            self.met.insert(slug.to_owned(), found);
+    /// Reads what the slugs mean in the organization now, those not met yet.
+    pub fn meet<'s>(
+        &mut self,
+        tx: &mut Tx<'_>,
+        environment: &EnvironmentId,
+        slugs: impl IntoIterator<Item = &'s String>,
+    ) -> Result<(), DbError> {
+        let fresh: BTreeSet<&str> = slugs.into_iter().map(String::as_str).filter(|slug| !self.met.contains_key(*slug)).collect();
+        let fresh: Vec<&str> = fresh.into_iter().collect();
+        for role in roles::find_many_for(tx, environment, self.organization, &fresh)? {
+            let facts = RoleFacts { slug: role.slug.clone(), permissions: role.permissions.iter().cloned().collect() };
+            self.met.insert(role.slug.clone(), Some((role, Arc::new(facts))));
         }
-        Ok(self.met.get(slug).and_then(Option::as_ref).map(|(role, facts)| (role.id.clone(), facts.clone())))
+        for slug in fresh {
+            self.met.entry(slug.to_owned()).or_insert(None);
+        }
+        Ok(())
     }
 
-    /// Whether the role is for resources of this type and holds the permission.
-    pub fn grants_on_type(
-        &mut self,
-        tx: &mut Tx<'_>,
-        environment: &EnvironmentId,
-        slug: &str,
-        resource_type_slug: &str,
-        permission: &str,
-    ) -> Result<bool, DbError> {
-        let holds = self.grants(tx, environment, slug, permission)?;
-        let role = self.met.get(slug).and_then(Option::as_ref);
-        Ok(holds && role.is_some_and(|(role, _)| role.resource_type_slug == resource_type_slug))
+    /// What a slug means that was met; nothing when there is no such role.
+    fn get(&self, slug: &str) -> Option<&(Role, Arc<RoleFacts>)> {
+        self.met.get(slug).and_then(Option::as_ref)
     }
 
-    pub fn grants(&mut self, tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str, permission: &str) -> Result<bool, DbError> {
-        Ok(self.find(tx, environment, slug)?.is_some_and(|(_, role)| role.permissions.contains(permission)))
+    /// Whether the role is for resources of this type and holds the permission. The slug was met.
+    pub fn grants_on_type(&self, slug: &str, resource_type_slug: &str, permission: &str) -> bool {
+        self.grants(slug, permission) && self.get(slug).is_some_and(|(role, _)| role.resource_type_slug == resource_type_slug)
     }
 
-    fn find_holding(
-        &mut self,
-        tx: &mut Tx<'_>,
-        environment: &EnvironmentId,
-        lineage: &[ResourceId],
-        row: &Assignment,
-        through: Through,
-    ) -> Result<Option<Holding>, DbError> {
-        let Some(level) = lineage.iter().position(|id| *id == row.target.id) else { return Ok(None) };
+    /// Whether the role holds the permission. The slug was met.
+    pub fn grants(&self, slug: &str, permission: &str) -> bool {
+        self.get(slug).is_some_and(|(_, facts)| facts.permissions.contains(permission))
+    }
+
+    fn holding(&self, lineage: &[ResourceId], row: &Assignment, through: Through) -> Option<Holding> {
+        let level = lineage.iter().position(|id| *id == row.target.id)?;
         // Another role under the same slug is not the one that was assigned.
-        let role = self.find(tx, environment, &row.role_slug)?.filter(|(id, _)| *id == row.role_id);
-        Ok(role.map(|(_, role)| Holding { level, role, through }))
+        let (_, role) = self.get(&row.role_slug).filter(|(role, _)| role.id == row.role_id)?;
+        Some(Holding { level, role: Arc::clone(role), through })
     }
 }

@@ -43,9 +43,11 @@ pub fn list_resources(
     holders.extend(groups.into_iter().map(|id| (Holder::Group, id.into_string())));
     let (mut known, mut sources) = (Roles::new(&membership.organization_id), Vec::new());
     for (holder, id) in &holders {
-        for slug in role_assignments::list_role_slugs_below(tx, *holder, environment, id, &parent.id)? {
+        let slugs = role_assignments::list_role_slugs_below(tx, *holder, environment, id, &parent.id)?;
+        known.meet(tx, environment, &slugs)?;
+        for slug in slugs {
             // A role is held on resources of its own type only, so the type of the children is the role's.
-            if known.grants_on_type(tx, environment, &slug, kind, &permission.slug)? {
+            if known.grants_on_type(&slug, kind, &permission.slug) {
                 sources.push(role_assignments::list_resource_ids_below(tx, *holder, environment, id, &parent.id, &slug, beyond)?);
             }
         }
@@ -169,13 +171,17 @@ fn list_sources(
     }
     let (mut known, mut sources, mut members_of) = (Roles::new(&organization.id), Vec::new(), BTreeSet::new());
     for level in &levels {
-        for slug in role_assignments::list_role_slugs_on(tx, Holder::Membership, environment, level)? {
-            if known.grants(tx, environment, &slug, &permission.slug)? {
+        let slugs = role_assignments::list_role_slugs_on(tx, Holder::Membership, environment, level)?;
+        known.meet(tx, environment, &slugs)?;
+        for slug in slugs {
+            if known.grants(&slug, &permission.slug) {
                 sources.push(Source::Role { resource: level.clone(), slug });
             }
         }
-        for slug in role_assignments::list_role_slugs_on(tx, Holder::Group, environment, level)? {
-            if known.grants(tx, environment, &slug, &permission.slug)? {
+        let slugs = role_assignments::list_role_slugs_on(tx, Holder::Group, environment, level)?;
+        known.meet(tx, environment, &slugs)?;
+        for slug in slugs {
+            if known.grants(&slug, &permission.slug) {
                 members_of.extend(list_all_groups(tx, environment, level, &slug)?);
             }
         }

@@ -10,7 +10,7 @@ pub use model::{
     ADMIN, Grants, MAX_ROLES, MEMBER, NewRole, Role, RoleChange, RoleId, RoleView, check_environment_slug, check_organization_slug,
     mint_organization_slug,
 };
-pub use store::{find_for, list, lock};
+pub use store::{find_for, find_many_for, list, lock};
 
 use gatewright_base::{Rng, Timestamp};
 use gatewright_db::{DbError, Tx};
@@ -36,6 +36,36 @@ pub fn insert_defaults(tx: &mut Tx<'_>, environment: &EnvironmentId, now: Timest
         store::insert(tx, environment, &Role::new(new, now, rng), is_default)?;
     }
     Ok(())
+}
+
+/// Puts the roles of the environment into the order of `slugs`, the highest first; those not named follow as they stood. The inner
+/// error is a slug of no such role, and then nothing changes.
+pub fn order(tx: &mut Tx<'_>, environment: &EnvironmentId, slugs: &[String], scribe: &Scribe) -> Result<Result<(), String>, DbError> {
+    let present = store::list(tx, environment, None)?;
+    let ordered = match model::reorder(present, slugs) {
+        Ok(ordered) => ordered,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
+    for (priority, role) in (0..).zip(ordered) {
+        if role.priority != priority {
+            let role = Role { priority, updated_at: scribe.now, ..role };
+            store::update_priority(tx, environment, &role)?;
+            scribe.record(tx, environment, &role.updated())?;
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Makes the environment's role `slug` the one of members for whom none is named. `false`: there is none such for members.
+pub fn mark_default(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str, scribe: &Scribe) -> Result<bool, DbError> {
+    let Some(role) = store::lock(tx, environment, None, slug)?.filter(Role::is_for_members) else { return Ok(false) };
+    if store::find_default_slug(tx, environment)?.as_deref() == Some(slug) {
+        return Ok(true);
+    }
+    store::mark_no_default(tx, environment, scribe.now)?;
+    store::mark_default(tx, environment, &role.id, scribe.now)?;
+    scribe.record(tx, environment, &Role { updated_at: scribe.now, ..role }.updated())?;
+    Ok(true)
 }
 
 /// Adds a role below all others. The caller gives up the transaction on a refusal.

@@ -76,6 +76,16 @@ pub struct RoleChange {
     pub description: Option<Option<String>>,
 }
 
+/// `present` with the roles of `slugs` in front, in that order; the others behind them as they stood. The error is the slug of none.
+pub(super) fn reorder(mut present: Vec<Role>, slugs: &[String]) -> Result<Vec<Role>, String> {
+    if let Some(unknown) = slugs.iter().find(|slug| !present.iter().any(|role| role.slug == **slug)) {
+        return Err(unknown.clone());
+    }
+    // Stable, so a slug named twice counts where it comes first and the rest keep their order.
+    present.sort_by_key(|role| slugs.iter().position(|slug| *slug == role.slug).unwrap_or(slugs.len()));
+    Ok(present)
+}
+
 impl NewRole {
     /// The highest first; the flag marks the one that members have for whom none is named.
     pub(super) fn defaults() -> [(Self, bool); 2] {

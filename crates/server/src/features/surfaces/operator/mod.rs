@@ -4,6 +4,7 @@ mod flags;
 mod model;
 mod permissions;
 mod resource_types;
+mod role_order;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ pub use flags::{NewFeatureFlag, plant_feature_flag};
 pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewMember, NewPerson, OperatorError, OrganizationFact, SigningKey};
 pub use permissions::{NewPermission, plant_permission};
 pub use resource_types::{NewResourceType, plant_resource_type};
+pub use role_order::{RoleFact, list_roles, order_roles, set_default_role};
 
 use gatewright_base::{Order, PageQuery, Rng, Secret};
 use gatewright_db::{DbError, Tx};

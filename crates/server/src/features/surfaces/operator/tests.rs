@@ -52,6 +52,43 @@ both_engines!(a_dev_environment_gets_its_waiting_key_a_moment_later, |app| async
     assert_eq!(states().await, ["active", "next"]);
 });
 
+both_engines!(roles_are_put_in_order_and_another_becomes_the_default, |app| async move {
+    let environment = app.tenant.environment.clone();
+    for body in [serde_json::json!({"slug": "editor", "name": "Editor"}), serde_json::json!({"slug": "viewer", "name": "Viewer"})] {
+        assert_eq!(app.api(Method::POST, "/authorization/roles", body).await.status, 201);
+    }
+    let listed = async || {
+        let roles = list_roles(app.cx(), &environment).await.unwrap();
+        roles.into_iter().map(|role| role.slug + if role.is_default { "*" } else { "" }).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, ["admin", "member*", "editor", "viewer"]);
+    let untouched = list_roles(app.cx(), &app.other.environment).await.unwrap();
+
+    let order = async |slugs: &[&str]| {
+        let slugs: Vec<String> = slugs.iter().map(|slug| (*slug).to_owned()).collect();
+        order_roles(app.cx(), &environment, &slugs).await
+    };
+    assert!(refusal(order(&["viewer", "nobody"]).await).starts_with("\"nobody\" is no role"));
+    assert_eq!(listed().await, ["admin", "member*", "editor", "viewer"]);
+    order(&["editor", "admin", "editor"]).await.unwrap();
+    assert_eq!(listed().await, ["editor", "admin", "member*", "viewer"]);
+
+    set_default_role(app.cx(), &environment, "viewer").await.unwrap();
+    set_default_role(app.cx(), &environment, "viewer").await.unwrap();
+    assert!(refusal(set_default_role(app.cx(), &environment, "nobody").await).contains("environments roles list"));
+    assert_eq!(listed().await, ["editor", "admin", "member", "viewer*"]);
+    assert_eq!(list_roles(app.cx(), &app.other.environment).await.unwrap(), untouched);
+
+    // What follows: the lists, and who joins without a role.
+    let rows = app.api(Method::GET, "/authorization/roles", Value::Null).await.body;
+    assert_eq!(rows["data"].as_array().unwrap().iter().map(|row| row["slug"].as_str().unwrap()).collect::<Vec<_>>()[0], "editor");
+    let organization = app.api(Method::POST, "/organizations", serde_json::json!({"name": "Acme"})).await.body;
+    let user = app.api(Method::POST, "/user_management/users", serde_json::json!({"email": "ada@example.com"})).await.body;
+    let body = serde_json::json!({"user_id": user["id"], "organization_id": organization["id"]});
+    let joined = app.api(Method::POST, "/user_management/organization_memberships", body).await;
+    assert_eq!(joined.body["role"]["slug"], "viewer", "{}", joined.text);
+});
+
 both_engines!(api_keys_work_until_they_are_revoked, |app| async move {
     let environment = load_environment(app.cx(), "test").await.unwrap();
     let key = create_api_key(app.cx(), &environment, "second", true).await.unwrap();
