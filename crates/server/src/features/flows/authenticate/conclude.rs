@@ -287,8 +287,8 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
     let opened = cx
         .db()
         .write(move |tx| {
-            // The user's row first, and held: who changes the user, or ends a membership, takes it first as well. They have done so
-            // before this, or end this session with the rest.
+            // The user's row first, and held: who changes the user, or ends a membership, takes it first as well. Either
+            // their change is there already, or it comes after this and ends what is opened here.
             if !users::mark_signed_in(tx, &environment, &user.id, now)?
                 || !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
             {

@@ -280,7 +280,7 @@ both_engines!(a_member_is_made_once_and_comes_back_by_the_same_call, |app| async
     let back = app.api(Method::POST, PATH, body).await;
     assert_eq!((back.status, id_of(&back.body)), (201, id_of(&membership)), "{}", back.text);
     assert_eq!((&back.body["status"], slugs(&back.body)), (&json!("active"), vec!["admin"]));
-    // Without a role it comes back with the default one, never with more than was asked for now.
+    // Without a role it comes back with the default one: what it had before it was deactivated does not come back.
     let eve = join(&app, &user(&app, "eve@example.com").await, &acme, "admin").await;
     put(&app, &eve, "/deactivate", json!({})).await;
     let body = json!({"user_id": eve["user_id"], "organization_id": acme["id"]});
