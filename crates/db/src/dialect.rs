@@ -3,7 +3,7 @@
 use crate::job::Mode;
 use crate::postgresql::{self, Pool};
 use crate::sqlite::{self, File};
-use crate::{DbConfig, DbError, Row, Stats, Value};
+use crate::{Ask, DbConfig, DbError, Row, Stats, Value};
 
 /// Which engine a [`crate::Db`] stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,21 @@ impl<'a> Tx<'a> {
             Session::Sqlite(session) => session.list(sql, params),
             Session::Postgres(session) => session.list(sql, params),
         })
+    }
+
+    /// Says what [`Tx::list`], [`Tx::one`] and [`Tx::optional`] are about to be asked, so that PostgreSQL is asked all of it in one
+    /// exchange. It changes when the answers come and never what they are: a read looks at one snapshot, and in a write this does
+    /// nothing. SQLite answers in place.
+    pub fn ahead(&mut self, asks: impl IntoIterator<Item = Ask>) -> Result<(), DbError> {
+        self.attempt(|session| match session {
+            Session::Sqlite(_) => Ok(()),
+            Session::Postgres(session) => session.ahead(asks.into_iter().collect()),
+        })
+    }
+
+    /// [`Tx::list`] of what was put together before.
+    pub fn asked(&mut self, ask: &Ask) -> Result<Vec<Row>, DbError> {
+        self.list(ask.sql, &ask.params)
     }
 
     /// How many rows a statement without RETURNING inserted, updated or deleted.

@@ -21,6 +21,7 @@
 mod dialect;
 mod error;
 mod job;
+mod link;
 mod migrate;
 mod postgresql;
 mod queue;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub use dialect::{Engine, Tx};
 pub use error::DbError;
 pub use stats::Stats;
-pub use value::{Row, Value};
+pub use value::{Ask, Row, Value};
 
 use dialect::Backend;
 use job::Mode;

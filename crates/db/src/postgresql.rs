@@ -7,22 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
-use postgres::error::SqlState;
-use postgres::types::private::BytesMut;
-use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use postgres::{Client, Config, NoTls, Statement};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::oneshot;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::one_line;
 use crate::job::{self, Job, Mode};
+use crate::link::{Link, LinkError};
 use crate::queue::Queue;
 use crate::stats::{Counters, Stats, add};
-use crate::{DbConfig, DbError, Row, Tx, Value};
+use crate::{Ask, DbConfig, DbError, Row, Tx, Value};
 
 /// Closures that may wait for a connection before more are refused.
 const QUEUE: usize = 4096;
@@ -185,13 +186,13 @@ impl Worker {
     }
 
     fn end_read(&mut self) {
-        if self.session.as_mut().is_some_and(|session| session.client.batch_execute("COMMIT").is_err()) {
+        if self.session.as_mut().is_some_and(|session| session.end_read().is_err()) {
             self.session = None;
         }
     }
 
     fn connected(&mut self) -> Result<&mut Session, DbError> {
-        if self.session.as_ref().is_some_and(|session| session.spent || session.client.is_closed()) {
+        if self.session.as_ref().is_some_and(|session| session.spent || session.link.is_closed()) {
             self.session = None;
         }
         if self.session.is_none() {
@@ -226,13 +227,19 @@ impl Worker {
 
 /// One connection and its statements.
 pub(crate) struct Session {
-    client: Client,
+    link: Link,
     backend_pid: i32,
     statements: HashMap<Box<str>, Statement>,
     counters: Arc<Counters>,
     fault: Option<Fault>,
     /// A transaction could not be ended: the next one must not begin inside it.
     spent: bool,
+    /// What begins a read's transaction, while no statement has taken it along.
+    begin: Option<&'static str>,
+    /// Whether what is asked ahead is known to be asked of the same snapshot later.
+    mode: Mode,
+    /// What was asked ahead and nobody has asked for yet.
+    ahead: Vec<(Ask, Vec<Row>)>,
 }
 
 /// Why a closure should run again, whatever it made of the error itself.
@@ -243,34 +250,49 @@ enum Fault {
 
 impl Session {
     fn open(target: &Target, counters: &Arc<Counters>) -> Result<Self, DbError> {
-        let connected = match &target.tls {
-            None => target.config.connect(NoTls),
-            Some(tls) => target.config.connect(tls.clone()),
-        };
         let failed = |error| DbError::Unavailable(format!("cannot connect to PostgreSQL: {}", reason(&error)));
-        let mut client = connected.map_err(failed)?;
-        client.batch_execute(&target.setup).map_err(failed)?;
-        let pid = client.query_one("SELECT pg_backend_pid()", &[]).and_then(|row| row.try_get(0)).map_err(failed)?;
+        let mut link = Link::open(&target.config, target.tls.clone()).map_err(|error| match error {
+            LinkError::Postgres(error) => failed(error),
+            LinkError::Runtime(error) => DbError::Unavailable(format!("no runtime for a connection: {}", one_line(error))),
+        })?;
+        link.batch(&target.setup).map_err(failed)?;
+        let statement = link.prepare("SELECT pg_backend_pid()").map_err(failed)?;
+        let pid = link.exchange(None, &[(&statement, &[])]).and_then(|found| found[0][0].try_get(0)).map_err(failed)?;
         add(&counters.connects, 1);
-        Ok(Self { client, backend_pid: pid, statements: HashMap::new(), counters: Arc::clone(counters), fault: None, spent: false })
+        Ok(Self {
+            link,
+            backend_pid: pid,
+            statements: HashMap::new(),
+            counters: Arc::clone(counters),
+            fault: None,
+            spent: false,
+            begin: None,
+            mode: Mode::Read,
+            ahead: Vec::new(),
+        })
     }
 
     /// Leaves a read's transaction open: see `Worker::end_read`.
     fn run(&mut self, mode: Mode, job: &mut dyn Job) -> Run {
         self.fault = None;
-        // READ COMMITTED with conditional updates decides who wins; a read wants one snapshot, which read-only costs nothing.
-        let begin = match mode {
-            Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Mode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        };
-        if let Err(error) = self.client.batch_execute(begin) {
-            return Run::Lost(self.explain(&error));
+        self.mode = mode;
+        self.ahead.clear();
+        // READ COMMITTED with conditional updates decides who wins; a read wants one snapshot, which read-only costs nothing. A write
+        // waits for its BEGIN, because a statement must never run without one; a read's travels with its first statement.
+        self.begin = None;
+        match mode {
+            Mode::Read => self.begin = Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            Mode::Write => {
+                if let Err(error) = self.link.batch("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") {
+                    return Run::Lost(self.explain(&error));
+                }
+            }
         }
         let keep = job.run(&mut Tx::postgres(self));
         match self.fault.take() {
             Some(Fault::Lost(error)) => return Run::Lost(error),
             Some(Fault::Contended(error)) => {
-                return match self.client.batch_execute("ROLLBACK") {
+                return match self.link.batch("ROLLBACK") {
                     Ok(()) => Run::Contended(error),
                     Err(error) => Run::Lost(self.explain(&error)),
                 };
@@ -282,14 +304,14 @@ impl Session {
             (Mode::Write, true) => self.commit(job),
             (Mode::Write, false) => {
                 // Its outcome stands whatever becomes of the connection: the server rolls back what is not committed.
-                self.spent = self.client.batch_execute("ROLLBACK").is_err();
+                self.spent = self.link.batch("ROLLBACK").is_err();
                 Run::Done
             }
         }
     }
 
     fn commit(&mut self, job: &mut dyn Job) -> Run {
-        let Err(error) = self.client.batch_execute("COMMIT") else {
+        let Err(error) = self.link.batch("COMMIT") else {
             add(&self.counters.writes, 1);
             add(&self.counters.commits, 1);
             return Run::Done;
@@ -308,30 +330,62 @@ impl Session {
         }
     }
 
+    /// Ends a read's transaction, if it began.
+    fn end_read(&mut self) -> Result<(), tokio_postgres::Error> {
+        if self.begin.take().is_some() { Ok(()) } else { self.link.batch("COMMIT") }
+    }
+
     pub(crate) fn list(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        if let Some(at) = self.ahead.iter().position(|(ask, _)| ask.sql == sql && ask.params == params) {
+            return Ok(self.ahead.swap_remove(at).1);
+        }
         let statement = self.statement(sql)?;
-        let rows = self.client.query(&statement, &borrowed(params)).map_err(|error| self.explain(&error))?;
-        rows.iter().map(decode).collect()
+        let found = self.link.exchange(self.begin.take(), &[(&statement, params)]).map_err(|error| self.explain(&error))?;
+        found.iter().flatten().map(decode).collect()
+    }
+
+    /// Asks all of `asks` in one exchange; the answers wait for those who ask. Nothing in a write, where a statement in between could
+    /// change them.
+    pub(crate) fn ahead(&mut self, asks: Vec<Ask>) -> Result<(), DbError> {
+        if self.mode == Mode::Write {
+            return Ok(());
+        }
+        let statements = asks.iter().map(|ask| self.statement(ask.sql)).collect::<Result<Vec<_>, _>>()?;
+        let wanted: Vec<(&Statement, &[Value])> = statements.iter().zip(asks.iter().map(|ask| ask.params.as_slice())).collect();
+        let found = self.link.exchange(self.begin.take(), &wanted).map_err(|error| self.explain(&error))?;
+        for (ask, rows) in asks.into_iter().zip(found) {
+            self.ahead.push((ask, rows.iter().map(decode).collect::<Result<_, _>>()?));
+        }
+        Ok(())
     }
 
     pub(crate) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        self.begin_now()?;
         let statement = self.statement(sql)?;
-        self.client.execute(&statement, &borrowed(params)).map_err(|error| self.explain(&error))
+        self.link.execute(&statement, params).map_err(|error| self.explain(&error))
     }
 
     pub(crate) fn prepare(&mut self, sql: &str) -> Result<(), DbError> {
-        self.client.prepare(sql).map(drop).map_err(|error| self.explain(&error))
+        self.link.prepare(sql).map(drop).map_err(|error| self.explain(&error))
     }
 
     pub(crate) fn batch(&mut self, sql: &str) -> Result<(), DbError> {
-        self.client.batch_execute(sql).map_err(|error| self.explain(&error))
+        self.begin_now()?;
+        self.link.batch(sql).map_err(|error| self.explain(&error))
+    }
+
+    fn begin_now(&mut self) -> Result<(), DbError> {
+        match self.begin.take() {
+            Some(begin) => self.link.batch(begin).map_err(|error| self.explain(&error)),
+            None => Ok(()),
+        }
     }
 
     fn statement(&mut self, sql: &str) -> Result<Statement, DbError> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare(sql).map_err(|error| self.explain(&error))?;
+        let statement = self.link.prepare(sql).map_err(|error| self.explain(&error))?;
         add(&self.counters.prepared, 1);
         // SQL is constants; a caller that builds texts must not fill the server's memory.
         if self.statements.len() >= STATEMENTS {
@@ -341,13 +395,13 @@ impl Session {
         Ok(statement)
     }
 
-    fn explain(&mut self, error: &postgres::Error) -> DbError {
+    fn explain(&mut self, error: &tokio_postgres::Error) -> DbError {
         let unavailable = || DbError::Unavailable(reason(error));
         let lost = match error.code() {
             Some(code) => is_class(code, "08") || is_class(code, "57P"),
             None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
         };
-        if lost || self.client.is_closed() {
+        if lost || self.link.is_closed() {
             self.fault = Some(Fault::Lost(unavailable()));
             return unavailable();
         }
@@ -377,7 +431,7 @@ fn is_class(code: &SqlState, class: &str) -> bool {
 }
 
 /// What may be shown of an error. PostgreSQL repeats values in the texts of classes 22 and 23, and in every DETAIL.
-fn reason(error: &postgres::Error) -> String {
+fn reason(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) if is_class(db.code(), "22") || is_class(db.code(), "23") => {
             let about = db.constraint().or(db.column()).map(|name| format!(" ({name})")).unwrap_or_default();
@@ -395,11 +449,7 @@ fn thread_stopped() -> DbError {
     DbError::Unavailable("the connection thread stopped".into())
 }
 
-fn borrowed(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
-    params.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
-}
-
-fn decode(row: &postgres::Row) -> Result<Row, DbError> {
+fn decode(row: &tokio_postgres::Row) -> Result<Row, DbError> {
     let column = |index| {
         let value =
             row.try_get::<_, Option<Value>>(index).map_err(|_| DbError::Decode { column: index + 1, expected: "BIGINT, TEXT or BYTEA" })?;
@@ -458,7 +508,7 @@ impl Target {
     fn parse(config: &DbConfig) -> Result<Self, DbError> {
         let (url, security) = Security::split(&config.url)?;
         let mut target: Config =
-            url.parse().map_err(|error: postgres::Error| DbError::Other(format!("the database URL: {}", reason(&error))))?;
+            url.parse().map_err(|error: tokio_postgres::Error| DbError::Other(format!("the database URL: {}", reason(&error))))?;
         target.ssl_mode(security.mode(&target));
         if target.get_application_name().is_none() {
             target.application_name("gatewright");

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::job::Mode;
 use crate::migrate::{self, MIGRATIONS, Migration};
-use crate::{Db, DbConfig, DbError, Engine, Tx, params};
+use crate::{Ask, Db, DbConfig, DbError, Engine, Tx, params};
 
 const INSERT: &str = "INSERT INTO codes (id, used_at) VALUES ($1, NULL)";
 const TAKE: &str = "UPDATE codes SET used_at = $2 WHERE id = $1 AND used_at IS NULL RETURNING id";
@@ -35,6 +35,9 @@ on_both_engines! {
     a_panic_in_a_read_or_scan_is_an_error_and_the_connection_lives_on
     an_answered_write_is_seen_at_once_from_every_thread
     the_statements_of_one_read_see_one_snapshot
+    what_is_asked_ahead_is_answered_as_if_it_were_not
+    a_write_asks_nothing_ahead
+    an_error_ahead_is_the_answer_of_its_read_alone
     a_read_cannot_write
     migrations_apply_once_however_often_they_are_asked_for
     nodes_that_start_together_apply_each_migration_once
@@ -274,6 +277,50 @@ mod postgresql_only {
             let error = Db::open(&DbConfig::new(url)).unwrap_err();
             assert!(matches!(&error, DbError::Unavailable(reason) if reason.contains("TLS")), "{error}");
         }
+    }
+}
+
+const FIND: &str = "SELECT id FROM codes WHERE id = $1";
+
+fn what_is_asked_ahead_is_answered_as_if_it_were_not(on: Fixture) {
+    for id in ["a", "b"] {
+        on.wait(insert(&on.db, id.into())).unwrap();
+    }
+    let other = on.db.clone();
+    let found = on.wait(on.db.scan(move |tx| {
+        let find = |tx: &mut Tx<'_>, id: &str| tx.optional(FIND, params![id])?.map(|mut row| row.text()).transpose();
+        // One is never asked for, one is not there, and the same is asked twice.
+        tx.ahead([Ask::new(FIND, params!["a"]), Ask::new(FIND, params!["c"]), Ask::new(COUNT, &[]), Ask::new(FIND, params!["b"])])?;
+        let first = find(tx, "b")?;
+        let (db, written) = (other.clone(), mpsc::sync_channel(1));
+        thread::spawn(move || written.0.send(db.run(Mode::Write, |tx| tx.execute(INSERT, params!["c"]))));
+        written.1.recv().unwrap().unwrap();
+        let found = [first, find(tx, "c")?, find(tx, "a")?, find(tx, "a")?, find(tx, "c")?];
+        Ok::<_, DbError>((found.map(|id| id.unwrap_or_default()), tx.one(COUNT, &[])?.int()?))
+    }));
+    assert_eq!(found.unwrap(), (["b", "", "a", "a", ""].map(str::to_owned), 2));
+    assert_eq!(on.count(), 3);
+}
+
+fn a_write_asks_nothing_ahead(on: Fixture) {
+    let counted = on.wait(on.db.write(|tx| {
+        tx.ahead([Ask::new(COUNT, &[])])?;
+        tx.execute(INSERT, params!["a"])?;
+        tx.one(COUNT, &[])?.int()
+    }));
+    assert_eq!(counted.unwrap(), 1);
+}
+
+fn an_error_ahead_is_the_answer_of_its_read_alone(on: Fixture) {
+    on.wait(insert(&on.db, "a".into())).unwrap();
+    for _ in 0..3 {
+        let refused = on.wait(on.db.read(|tx| {
+            tx.ahead([Ask::new(COUNT, &[]), Ask::new("SELECT 1 / (COUNT(*) - 1) FROM codes", &[]), Ask::new(LIST, &[])])?;
+            tx.one("SELECT 1 / (COUNT(*) - 1) FROM codes", &[])?.opt_int()
+        }));
+        // SQLite makes NULL of a division by zero.
+        assert!(matches!(refused, Err(DbError::Other(_)) | Ok(None)), "{refused:?}");
+        assert_eq!(on.count(), 1);
     }
 }
 

@@ -19,6 +19,19 @@ macro_rules! params {
     ($($value:expr),* $(,)?) => { &[$($crate::Value::from($value)),*] };
 }
 
+/// A statement that is about to be run: see [`crate::Tx::ahead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub(crate) sql: &'static str,
+    pub(crate) params: Vec<Value>,
+}
+
+impl Ask {
+    pub fn new(sql: &'static str, params: &[Value]) -> Self {
+        Self { sql, params: params.to_vec() }
+    }
+}
+
 /// One row. Columns are taken in the order of the SELECT list: each call consumes the next one.
 pub struct Row {
     columns: std::vec::IntoIter<Value>,

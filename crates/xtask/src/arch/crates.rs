@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(findings(&[plain]), ["crates/server/Cargo.toml:2 fence"]);
         let renamed = ("crates/jose/Cargo.toml", "[target.'cfg(unix)'.dependencies]\nweb = { package = \"axum\", version = \"0.8\" }\n");
         assert_eq!(findings(&[renamed]), ["crates/jose/Cargo.toml:2 fence"]);
-        let owner = ("crates/db/Cargo.toml", "[dependencies]\nrusqlite.workspace = true\npostgres = \"0.19\"\n");
+        let owner = ("crates/db/Cargo.toml", "[dependencies]\nrusqlite.workspace = true\ntokio-postgres = \"0.7\"\n");
         assert!(findings(&[owner]).is_empty());
         for (manifest, is_clean) in
             [("crates/guard/Cargo.toml", true), ("crates/server/Cargo.toml", false), ("crates/jose/Cargo.toml", false)]

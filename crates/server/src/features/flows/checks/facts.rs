@@ -18,9 +18,13 @@ use crate::platform::cx::EnvironmentId;
 /// What the membership holds on the resource and above it.
 pub fn load(tx: &mut Tx<'_>, environment: &EnvironmentId, membership: &Membership, resource: &Resource) -> Result<Facts, DbError> {
     let ids = resource.lineage();
-    let own = role_assignments::list_held(tx, Holder::Membership, environment, &[membership.id.to_string()], &ids)?;
+    let holder = [membership.id.to_string()];
     let groups: Vec<String> =
         groups::list_group_ids_of_membership(tx, environment, &membership.id)?.into_iter().map(|id| id.into_string()).collect();
+    let mut asks = role_assignments::asks_held(Holder::Membership, environment, &holder, &ids);
+    asks.extend(role_assignments::asks_held(Holder::Group, environment, &groups, &ids));
+    tx.ahead(asks)?;
+    let own = role_assignments::list_held(tx, Holder::Membership, environment, &holder, &ids)?;
     let through_groups = role_assignments::list_held(tx, Holder::Group, environment, &groups, &ids)?;
     let met = own.iter().chain(&through_groups).map(|row| &row.role_slug).chain(&membership.role_slugs);
     let mut known = Roles::new(&membership.organization_id);

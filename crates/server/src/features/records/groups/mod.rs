@@ -10,7 +10,7 @@ mod store;
 mod tests;
 
 pub use model::{Group, GroupChange, GroupId, GroupView, MAX_GROUPS_OF_MEMBERSHIP, NewGroup};
-pub use store::{find, list_group_ids_of_membership, list_members as list_member_ids};
+pub use store::{ask_group_ids_of_membership, find, list_group_ids_of_membership, list_members as list_member_ids};
 
 use std::collections::BTreeSet;
 

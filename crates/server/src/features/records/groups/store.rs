@@ -1,5 +1,5 @@
 use gatewright_base::{Page, PageQuery, Timestamp};
-use gatewright_db::{DbError, Row, Tx, params};
+use gatewright_db::{Ask, DbError, Row, Tx, params};
 
 use super::model::{Group, GroupChange, GroupId};
 use crate::features::records::organization_memberships::MembershipId;
@@ -75,6 +75,11 @@ pub fn list_of_membership(
     };
     let rows = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     Ok(page.page(rows, |row| row.id.as_str()))
+}
+
+/// What [`list_group_ids_of_membership`] is about to ask.
+pub fn ask_group_ids_of_membership(environment: &EnvironmentId, membership: &MembershipId) -> Ask {
+    Ask::new(LIST_GROUP_IDS_OF_MEMBERSHIP, params![environment, membership])
 }
 
 /// Every group that a membership is in; at most [`super::MAX_GROUPS_OF_MEMBERSHIP`].

@@ -9,8 +9,8 @@ mod view;
 
 pub use model::{Membership, MembershipId, NewMembership, Status};
 pub use store::{
-    Of, count_active_admins, find, find_of, has_others, list, list_active_of_user, list_all_of_user, list_ids_with_role, list_user_ids,
-    role_is_used,
+    Of, ask_find, count_active_admins, find, find_of, has_others, list, list_active_of_user, list_all_of_user, list_ids_with_role,
+    list_user_ids, role_is_used,
 };
 pub use view::{MembershipBaseView, MembershipEvent, MembershipView, SlimRole, StatusName};
 

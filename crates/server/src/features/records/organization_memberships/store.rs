@@ -1,5 +1,5 @@
 use gatewright_base::{Page, PageQuery, Timestamp};
-use gatewright_db::{DbError, Row, Tx, params};
+use gatewright_db::{Ask, DbError, Row, Tx, params};
 
 use super::model::{Membership, MembershipId, Status};
 use crate::features::records::organizations::OrganizationId;
@@ -65,6 +65,11 @@ pub fn replace_roles(
 
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId) -> Result<bool, DbError> {
     Ok(tx.take_once(DELETE, params![environment, id])?.is_some())
+}
+
+/// What [`find`] is about to ask.
+pub fn ask_find(environment: &EnvironmentId, id: &MembershipId) -> Ask {
+    Ask::new(FIND, params![environment, id])
 }
 
 pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId) -> Result<Option<Membership>, DbError> {

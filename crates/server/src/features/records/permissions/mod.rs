@@ -8,7 +8,7 @@ pub use model::{
     NewPermission, ORGANIZATION, Permission, PermissionChange, PermissionView, check_description, check_name, check_permission_slug,
     check_resource_type_slug, check_slug,
 };
-pub use store::{find_by_slug, find_many, list, lock_many};
+pub use store::{ask_by_slug, find_by_slug, find_many, list, lock_many};
 
 use gatewright_db::{DbError, Tx};
 

@@ -1,5 +1,5 @@
 use gatewright_base::{Page, PageQuery};
-use gatewright_db::{DbError, Row, Tx, params};
+use gatewright_db::{Ask, DbError, Row, Tx, params};
 
 use super::model::Permission;
 use crate::platform::cx::EnvironmentId;
@@ -23,6 +23,11 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, row: &Permission) ->
 /// `None` when there is none such, or it is the server's.
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str) -> Result<Option<Permission>, DbError> {
     tx.take_once(DELETE, params![environment, slug])?.map(from_row).transpose()
+}
+
+/// What [`find_by_slug`] is about to ask.
+pub fn ask_by_slug(environment: &EnvironmentId, slug: &str) -> Ask {
+    Ask::new(FIND, params![environment, slug])
 }
 
 pub fn find_by_slug(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str) -> Result<Option<Permission>, DbError> {

@@ -13,7 +13,8 @@ pub use model::{
     ResourceTypeView, ResourceView, check_description, check_external_id, check_name, decide_place, organization_of_root, root_of,
 };
 pub use store::{
-    Filter, delete_subtree, find_by_external_id, find_type, has_children, height_below, insert, list, list_many, move_subtree, update,
+    Filter, ask_find, delete_subtree, find_by_external_id, find_type, has_children, height_below, insert, list, list_many, move_subtree,
+    update,
 };
 
 use gatewright_db::{DbError, Tx};

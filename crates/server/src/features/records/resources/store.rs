@@ -1,5 +1,5 @@
 use gatewright_base::{Page, PageQuery};
-use gatewright_db::{DbError, Row, Tx, Value, params};
+use gatewright_db::{Ask, DbError, Row, Tx, Value, params};
 
 use super::model::{Resource, ResourceId, ResourceType, ResourceTypeId, TreePath};
 use crate::features::records::organizations::OrganizationId;
@@ -50,6 +50,11 @@ pub fn move_subtree(tx: &mut Tx<'_>, environment: &EnvironmentId, from: &TreePat
 /// Deletes the resource at `path` and all below it; gives how many. The roles held on them go by the tables' rules.
 pub fn delete_subtree(tx: &mut Tx<'_>, environment: &EnvironmentId, path: &TreePath) -> Result<u64, DbError> {
     tx.execute(DELETE_SUBTREE, params![environment, path.as_str(), path.end()])
+}
+
+/// What [`find`] is about to ask.
+pub fn ask_find(environment: &EnvironmentId, id: &ResourceId) -> Ask {
+    Ask::new(FIND, params![environment, id])
 }
 
 pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &ResourceId) -> Result<Option<Resource>, DbError> {

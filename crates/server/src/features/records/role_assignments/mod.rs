@@ -12,7 +12,7 @@ mod writes;
 pub use lists::{list_group_members, merge};
 pub use model::{Assignment, Holder};
 pub use store::{
-    Beyond, exists_on, list_held, list_holders, list_resource_ids_below, list_role_slugs_below, list_role_slugs_on, mark_parent,
+    Beyond, asks_held, exists_on, list_held, list_holders, list_resource_ids_below, list_role_slugs_below, list_role_slugs_on, mark_parent,
     role_is_used,
 };
 

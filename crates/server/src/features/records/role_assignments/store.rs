@@ -1,4 +1,4 @@
-use gatewright_db::{DbError, Row, Tx, Value, params};
+use gatewright_db::{Ask, DbError, Row, Tx, Value, params};
 
 use super::model::{Assignment, Holder, Target};
 use crate::features::records::resources::{MAX_DEPTH, ResourceId};
@@ -96,6 +96,21 @@ pub fn role_is_used(tx: &mut Tx<'_>, environment: &EnvironmentId, role: &RoleId)
     Ok(tx.optional(ROLE_IS_USED, params![environment, role])?.is_some())
 }
 
+/// What [`list_held`] is about to ask.
+pub fn asks_held(holder: Holder, environment: &EnvironmentId, holders: &[String], resources: &[ResourceId]) -> Vec<Ask> {
+    let pairs: Vec<String> = holders.iter().flat_map(|holder| resources.iter().map(move |one| pair(holder, one.as_str()))).collect();
+    let ask = |some: &[String]| {
+        let (sql, room) = match some.len() {
+            0..=FEW_PAIRS => (pick(holder, LIST_HELD, LIST_HELD_OF_GROUP), FEW_PAIRS),
+            _ => (pick(holder, LIST_MUCH_HELD, LIST_MUCH_HELD_OF_GROUP), PAIRS),
+        };
+        let mut parameters = vec![Value::from(environment)];
+        parameters.extend((0..room).map(|at| Value::from(some.get(at).unwrap_or(&some[0]))));
+        Ask::new(sql, &parameters)
+    };
+    pairs.chunks(PAIRS).map(ask).collect()
+}
+
 /// Every role that one of `holders` has on one of `resources`.
 pub fn list_held(
     tx: &mut Tx<'_>,
@@ -104,16 +119,9 @@ pub fn list_held(
     holders: &[String],
     resources: &[ResourceId],
 ) -> Result<Vec<Assignment>, DbError> {
-    let pairs: Vec<String> = holders.iter().flat_map(|holder| resources.iter().map(move |one| pair(holder, one.as_str()))).collect();
     let mut held = Vec::new();
-    for some in pairs.chunks(PAIRS) {
-        let (sql, room) = match some.len() {
-            0..=FEW_PAIRS => (pick(holder, LIST_HELD, LIST_HELD_OF_GROUP), FEW_PAIRS),
-            _ => (pick(holder, LIST_MUCH_HELD, LIST_MUCH_HELD_OF_GROUP), PAIRS),
-        };
-        let mut parameters = vec![Value::from(environment)];
-        parameters.extend((0..room).map(|at| Value::from(some.get(at).unwrap_or(&some[0]))));
-        for row in tx.list(sql, &parameters)? {
+    for ask in asks_held(holder, environment, holders, resources) {
+        for row in tx.asked(&ask)? {
             held.push(from_row(row)?);
         }
     }

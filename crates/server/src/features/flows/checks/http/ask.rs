@@ -9,6 +9,7 @@ use super::super::model::{Asked, Decision, Through, decide, render_explanation};
 use super::super::tree::{self, Named};
 use super::super::{facts, listings};
 use super::{given, refuse_pointer};
+use crate::features::records::groups;
 use crate::features::records::organization_memberships::{self, Membership, MembershipBaseView, MembershipId};
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::permissions::{self, Permission, PermissionView};
@@ -294,6 +295,17 @@ fn load(
     pointer: &Pointer,
     permission: &str,
 ) -> Result<(Membership, Resource, Permission), ApiError> {
+    let id = MembershipId::from_text(membership);
+    let mut asks = vec![
+        organization_memberships::ask_find(environment, &id),
+        permissions::ask_by_slug(environment, permission),
+        // What a decision asks next, and what hangs on the membership's id alone.
+        groups::ask_group_ids_of_membership(environment, &id),
+    ];
+    if let Pointer::Id(id) = pointer {
+        asks.push(resources::ask_find(environment, id));
+    }
+    tx.ahead(asks)?;
     let (membership, resource) = load_both(tx, environment, membership, pointer)?;
     Ok((membership, resource, load_permission(tx, environment, permission)?))
 }
