@@ -53,7 +53,7 @@ impl Backend {
     {
         match self {
             Self::Sqlite(file) => file.scan(f).await,
-            Self::Postgres(pool) => pool.call(Mode::Read, f).await,
+            Self::Postgres(pool) => pool.call(Mode::Scan, f).await,
         }
     }
 
@@ -76,7 +76,7 @@ impl Backend {
         T: Send + 'static,
     {
         match (self, mode) {
-            (Self::Sqlite(file), Mode::Read) => file.readers().read(f),
+            (Self::Sqlite(file), Mode::Read | Mode::Scan) => file.readers().read(f),
             (Self::Sqlite(file), Mode::Write) => file.write_blocking(f),
             (Self::Postgres(pool), _) => pool.call_blocking(mode, f),
         }

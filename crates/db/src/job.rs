@@ -5,7 +5,10 @@ use crate::{DbError, Tx};
 /// What a transaction may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// Look-ups by key.
     Read,
+    /// Reads whose cost depends on what they are given.
+    Scan,
     Write,
 }
 

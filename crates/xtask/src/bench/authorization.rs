@@ -83,7 +83,12 @@ fn measure_largest(bench: &mut Bench<'_>, engine: &str, ask: &Ask<'_>, medians: 
         }
         let of = |percent| median(found.iter().map(|load| micros(load.percentile(percent))).collect());
         let (p50, p99) = (of(50), of(99));
-        bench.report.note(&format!("{engine}: the same, {name}, now and then"), &format!("{p99:.0} us p99"), &format!("{p50:.0} us p50"), "");
+        bench.report.note(
+            &format!("{engine}: the same, {name}, now and then"),
+            &format!("{p99:.0} us p99"),
+            &format!("{p50:.0} us p50"),
+            "",
+        );
     }
     for (at, name) in [(1, "100,000"), (2, "1,000,000")] {
         let few = median(medians[0].clone());
