@@ -3,12 +3,16 @@
 Everything here is safe to use from any thread and from an event loop. Times are aware datetimes in UTC.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, final
 
 __all__ = [
     "ApiKey",
+    "CookieHook",
+    "Exchange",
+    "Forward",
+    "Gate",
     "Guard",
     "LoginResult",
     "Machine",
@@ -24,6 +28,7 @@ __all__ = [
     "_after_fork_in_parent",
     "_before_fork",
     "_close_guards",
+    "never_stored",
 ]
 
 __version__: Final[str]
@@ -31,6 +36,10 @@ __version__: Final[str]
 _Kind: TypeAlias = Literal["user", "machine", "api_key"]
 _Via: TypeAlias = Literal["bearer", "session", "api_key"]
 _Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+_Message: TypeAlias = MutableMapping[str, Any]
+_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
+_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
+_App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 class Principal:
     """Who makes a request: a `User`, a `Machine` or an `ApiKey`. Immutable; equal when every field is."""
@@ -397,6 +406,77 @@ class Guard:
         """Ends the threads. Work under way is answered with a refusal. The package does it at exit by itself."""
     def stats(self) -> dict[str, int]:
         """Counters since the start: key fetches, refreshes, introspections, cache hits and so on."""
+
+@final
+class Gate:
+    """The short way in, for what one route demands: `scope` holds the request's `Exchange` under `key`."""
+
+    def __new__(cls, guard: Guard, requirement: Requirement, key: str, only_safe_methods: bool) -> Gate: ...
+    def admit(self, scope: Mapping[str, Any], organization: str | None, /) -> Principal | Refusal | Need | Resolved | None:
+        """As `Guard.check`, and the exchange remembers a caller who may pass: further guards of the request do not look again.
+
+        `None`, and nothing was looked at: a WebSocket, a credential that a guard refused before, an app with overrides, no hook around the
+        app, or a method that is not safe where `only_safe_methods`.
+        """
+
+@final
+class Exchange:
+    """One request and its answer, as the guards of one `Gatewright` see it."""
+
+    def __new__(cls, app: Any, hooked: bool) -> Exchange: ...
+    @property
+    def app(self) -> Any: ...
+    @property
+    def hooked(self) -> bool:
+        """Whether the answer comes past `forwarding`."""
+    armed: bool
+    """Whether something is to be added to the answer."""
+    @property
+    def personal(self) -> bool:
+        """Whether the answer may be made for whoever is behind a session cookie or an API key."""
+    @property
+    def cookies(self) -> list[str]: ...
+    @property
+    def subprotocol(self) -> str | None: ...
+    principal: Principal | None
+    """What the first guard of the request found, so that the others need not look again."""
+    cross_site_checked: bool
+    fresh: bool
+    refusal: Refusal | None
+    def set_cookies(self, cookies: Sequence[str]) -> None:
+        """Whole `Set-Cookie` values for the answer; each is sent once."""
+    def replace_cookies(self, cookies: Sequence[str]) -> None:
+        """Sends these and nothing that was set before: who signs out wants no renewed session."""
+    def forbid_caching(self) -> None:
+        """Unlike a bearer token (RFC 9111 §3.5), a cookie or an `X-API-Key` keeps no shared cache from storing the answer and giving it to
+        the next who asks. An app that says itself how its answer may be cached is believed.
+        """
+    def choose_subprotocol(self, name: str) -> None:
+        """Browsers close a WebSocket whose server picks none of the sub-protocols they offered."""
+    def forwarding(self, send: _Send) -> Forward:
+        """The `send` of the app inside, which adds to the answer what was asked for by then."""
+
+@final
+class Forward:
+    """The `send` of an ASGI app."""
+
+    def __call__(self, message: _Message) -> Awaitable[None]: ...
+
+@final
+class CookieHook:
+    """The outermost layer of an app: gives every request an `Exchange` under `key` in its scope."""
+
+    def __new__(cls, app: _App, owner: Any, key: str) -> CookieHook: ...
+    @property
+    def app(self) -> _App: ...
+    @property
+    def owner(self) -> Any: ...
+    @property
+    def key(self) -> str: ...
+    def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> Awaitable[None]: ...
+
+def never_stored(send: _Send) -> Forward:
+    """A `send` that lets no cache keep the answer; see `Exchange.forbid_caching`."""
 
 @final
 class TestKey:

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 
 from gatewright import _login_redirect
 from gatewright._cookies_hook import Exchange
-from gatewright._core import Principal, Refusal, Requirement
+from gatewright._core import Gate, Need, Principal, Refusal, Requirement, Resolved
 from gatewright._engine import Demand, Engine, carries_explicit_credential
 from gatewright._facts import GuardFacts, GuardKind
 
@@ -73,6 +73,7 @@ class Guard(GuardDependency, SecurityBase, Generic[P]):
         self.facts = facts
         self.demand = Demand(requirement_of(facts))
         self._demands: dict[frozenset[str], Demand] = {}
+        self._admit = Gate(engine.core, self.demand.requirement, engine._key, engine._origin_unknown).admit
         self._parameter = path_parameter(facts.organization)
         base = engine.settings.base_url
         self.model = OAuth2(
@@ -109,22 +110,41 @@ class Guard(GuardDependency, SecurityBase, Generic[P]):
         security_scopes: SecurityScopes = cast(SecurityScopes, None),
     ) -> P:
         scope = connection.scope
+        organization = None if self._parameter is None else self._organization_of(scope)
         demand = self.demand
+        outcome: Refusal | Need | Resolved | None = None
         if security_scopes is not None and security_scopes.scopes:
             # `Security(gw.user, scopes=[..])` means them; elsewhere such scopes are mere documentation.
             demand = self._demand_with(frozenset(security_scopes.scopes))
-        engine = self.engine
+        elif self.engine._stand_in is None:
+            found = self._admit(scope, organization)
+            if isinstance(found, Principal):
+                return found  # type: ignore[return-value]
+            outcome = found
+        return await self._decide(connection, response, demand, organization, outcome)
+
+    async def _decide(
+        self,
+        connection: HTTPConnection,
+        response: Response,
+        demand: Demand,
+        organization: str | None,
+        outcome: Refusal | Need | Resolved | None,
+    ) -> P:
+        """The long way; `outcome` is what the short one came to, if it could be taken."""
+        engine, scope = self.engine, connection.scope
         exchange: Exchange | None = scope.get(engine._key)
         if exchange is None:
             exchange = engine._begin(scope)
-        organization = None if self._parameter is None else self._organization_of(scope)
-        overrides = getattr(scope.get("app"), "dependency_overrides", None)
-        if overrides and (stand_in := overrides.get(engine._funnel)) is not None:
-            return await self._check_stand_in(stand_in, demand, organization, connection)
-        outcome = engine._look(exchange, scope, demand, organization)
-        if isinstance(outcome, Principal) and (exchange.hooked or not exchange.armed):
-            return outcome  # type: ignore[return-value]
-        answer = await engine._settle(exchange, scope, demand, outcome)
+        found: Principal | Refusal | Need | Resolved | None = outcome
+        if found is None:
+            overrides = getattr(scope.get("app"), "dependency_overrides", None)
+            if overrides and (stand_in := overrides.get(engine._funnel)) is not None:
+                return await self._check_stand_in(stand_in, demand, organization, connection)
+            found = engine._look(exchange, scope, demand, organization)
+            if isinstance(found, Principal) and (exchange.hooked or not exchange.armed):
+                return found  # type: ignore[return-value]
+        answer = await engine._settle(exchange, scope, demand, found)
         if not exchange.hooked:
             _set_by_hand(connection, response, exchange)
         if isinstance(answer, Principal):

@@ -9,10 +9,10 @@ app = GuardMiddleware(app, gw, require=lambda scope: not scope["path"].startswit
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from gatewright._cookies_hook import App, Exchange, Message, Receive, Scope, Send, uncached
-from gatewright._core import ApiKey, Machine, Need, Principal, Refusal, Requirement, Resolved, User
+from gatewright._cookies_hook import App, Exchange, Receive, Scope, Send
+from gatewright._core import ApiKey, Machine, Need, Principal, Refusal, Requirement, Resolved, User, never_stored
 from gatewright._engine import SAFE_METHODS, Demand, Engine
 from gatewright._settings import Claims, Introspection, Issuer, SettingsError
 
@@ -116,17 +116,6 @@ class GuardMiddleware:
             if len(self._demands) < 256:
                 self._demands[requirement] = demand
         return demand
-
-
-def never_stored(send: Send) -> Send:
-    """See `Exchange.forbid_caching`."""
-
-    def forward(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = uncached(message)
-        return send(message)
-
-    return forward
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

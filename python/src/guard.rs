@@ -51,14 +51,8 @@ impl Guard {
         websocket: bool,
         organization: Option<&str>,
     ) -> PyResult<Py<PyAny>> {
-        let headers = Headers::of(headers)?;
-        let facts = headers.facts(method, websocket);
-        match self.guard().check(&facts, &requirement.get().0, organization) {
-            Check::Allowed(principal) => principal::object_of(py, principal),
-            Check::Refused(refusal) => Ok(Py::new(py, self.refusal(&refusal))?.into_any()),
-            Check::Needs(need) => Ok(Py::new(py, Need::new(need))?.into_any()),
-            Check::Renewed(resolved) => Ok(Py::new(py, Resolved::of(py, resolved, self.resource_metadata.as_deref())?)?.into_any()),
-        }
+        let check = self.check_headers(&requirement.get().0, method, &Headers::of(headers)?, websocket, organization);
+        self.answer(py, check)
     }
 
     fn satisfy(
@@ -67,8 +61,7 @@ impl Guard {
         principal: &Bound<'_, Principal>,
         organization: Option<&str>,
     ) -> Option<Refusal> {
-        let refused = guard::satisfy(&requirement.get().0, &principal.get().0, organization, SystemClock.now());
-        refused.err().map(|refusal| self.refusal(&refusal))
+        self.satisfy_of(&requirement.get().0, &principal.get().0, organization)
     }
 
     fn resolve(&self, py: Python<'_>, need: &Bound<'_, Need>, callback: Py<PyAny>) -> PyResult<()> {
@@ -201,6 +194,36 @@ impl Guard {
 }
 
 impl Guard {
+    pub fn check_headers(
+        &self,
+        requirement: &guard::Requirement,
+        method: &str,
+        headers: &Headers<'_>,
+        websocket: bool,
+        organization: Option<&str>,
+    ) -> Check {
+        self.guard().check(&headers.facts(method, websocket), requirement, organization)
+    }
+
+    pub fn satisfy_of(
+        &self,
+        requirement: &guard::Requirement,
+        principal: &guard::Principal,
+        organization: Option<&str>,
+    ) -> Option<Refusal> {
+        let refused = guard::satisfy(requirement, principal, organization, SystemClock.now());
+        refused.err().map(|refusal| self.refusal(&refusal))
+    }
+
+    pub fn answer(&self, py: Python<'_>, check: Check) -> PyResult<Py<PyAny>> {
+        match check {
+            Check::Allowed(principal) => principal::object_of(py, principal),
+            Check::Refused(refusal) => Ok(Py::new(py, self.refusal(&refusal))?.into_any()),
+            Check::Needs(need) => Ok(Py::new(py, Need::new(need))?.into_any()),
+            Check::Renewed(resolved) => Ok(Py::new(py, Resolved::of(py, resolved, self.resource_metadata.as_deref())?)?.into_any()),
+        }
+    }
+
     fn guard(&self) -> &feed::Guard {
         &self.living.0
     }

@@ -3,6 +3,8 @@
 //! The guard decides here, in Rust; how that becomes FastAPI is the Python package's business.
 
 mod answer;
+mod exchange;
+mod gate;
 mod guard;
 mod json;
 mod lifetime;
@@ -16,6 +18,10 @@ mod test_key;
 mod _core {
     #[pymodule_export]
     use crate::answer::{LoginResult, Need, Refusal, Resolved};
+    #[pymodule_export]
+    use crate::exchange::{CookieHook, Exchange, Forward, never_stored};
+    #[pymodule_export]
+    use crate::gate::Gate;
     #[pymodule_export]
     use crate::guard::Guard;
     #[pymodule_export]
