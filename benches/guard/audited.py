@@ -1,10 +1,13 @@
-"""Milliseconds of processor time the route audit takes for an app of 1,000 guarded routes: `audited.py flat|included`.
+"""Milliseconds of processor time the route audit takes for an app of 1,000 guarded routes, as JSON: `audited.py flat|included`.
 
 `flat` has them all itself; `included` in 20 routers, each within another, so that every route has a chain of includes.
+FastAPI analyses included routes when they are first looked at, by a request or by the audit, and keeps what it found: `first` has its
+work in it, `again` is ours alone.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Annotated
@@ -42,12 +45,14 @@ def make_app(included: bool) -> FastAPI:
 
 def main() -> None:
     app = make_app(sys.argv[1] == "included")
-    start = time.process_time()
-    report = audit(app)
-    took = time.process_time() - start
-    if report.counts()["guarded"] != ROUTES or report.failing():
-        sys.exit(f"audited.py: {report.counts()} of {ROUTES} routes, {len(report.failing())} findings")
-    print(took * 1000)
+    took = {}
+    for name in ("first", "again"):
+        start = time.process_time()
+        report = audit(app)
+        took[name] = (time.process_time() - start) * 1000
+        if report.counts()["guarded"] != ROUTES or report.failing():
+            sys.exit(f"audited.py: {report.counts()} of {ROUTES} routes, {len(report.failing())} findings")
+    print(json.dumps(took))
 
 
 if __name__ == "__main__":
