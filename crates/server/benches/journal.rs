@@ -1,0 +1,184 @@
+//! `cargo xtask bench journal`: what events, their order and their chain cost a write, and whether a long journal costs more than a short one.
+//! Figures beside their references; ends with 1 when one is over its budget. `GATEWRIGHT_TEST_PG` adds PostgreSQL.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use gatewright_base::PageQuery;
+use gatewright_db::params;
+use gatewright_server::Cx;
+use gatewright_server::platform::actor::Actor;
+use gatewright_server::platform::cx::EnvironmentId;
+use gatewright_server::platform::events::Event;
+use gatewright_server::platform::journal::{self, Filter};
+use gatewright_server::testkit::{On, TestApp};
+use serde_json::json;
+
+/// The row of an organization as its store writes it.
+const ROW: &str = "INSERT INTO organizations (id, environment_id, name, name_key, metadata, allow_profiles_outside_organization, \
+    join_by_verified_domain, created_at, updated_at) VALUES ($1, $2, $3, $3, '{}', 0, 1, $4, $4)";
+/// A journal of any length: rows in their places, with everything the indexes see.
+const FILL: &str = "INSERT INTO events (environment_id, id, event, data, actor, organization_id, created_at, seal, seq, hash, listed) \
+    WITH RECURSIVE n(i) AS (SELECT CAST($2 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < CAST($3 AS BIGINT)) \
+    SELECT e.environment_id, 'event_0000' || CAST(1000000000 + i AS TEXT), \
+    CASE WHEN i % 3 = 0 THEN 'request.denied' WHEN i % 3 = 1 THEN 'session.created' ELSE 'user.updated' END, \
+    e.data, e.actor, 'org_' || CAST(i % 500 AS TEXT), i, e.seal, i, e.hash, CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END \
+    FROM n, events e WHERE e.environment_id = $1 AND e.seq = 1";
+
+const BUDGET: f64 = 1.5;
+/// What two runs of the same differ by on a machine that does other things, too.
+const SAME: f64 = 1.25;
+
+fn main() -> ExitCode {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str| given.iter().position(|one| one == name).and_then(|at| given.get(at + 1)).and_then(|text| text.parse().ok());
+    let (rows, rounds): (u64, u64) = (option("--rows").unwrap_or(1_000_000), option("--rounds").unwrap_or(5));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads start");
+    let mut engines = vec![On::Sqlite];
+    if std::env::var_os("GATEWRIGHT_TEST_PG").is_some() {
+        engines.push(On::Postgres);
+    }
+    let mut over = 0;
+    for on in engines {
+        over += runtime.block_on(cost_of_a_write(on, rounds));
+        over += runtime.block_on(cost_of_length(on, rows, rounds));
+    }
+    if over == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes of one row, bare and with their event; places are given beside them, as in a server.
+async fn cost_of_a_write(on: On, rounds: u64) -> u32 {
+    let app = TestApp::start(on).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (cx, environment, stopped) = (app.cx().clone(), app.tenant.environment.clone(), stop.clone());
+    let job = tokio::spawn(async move {
+        while !stopped.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            journal::bring_up_to_date(&cx, &environment).await.expect("sequenced");
+        }
+    });
+    let mut over = 0;
+    for (what, writers, each) in [("one after the other", 1, 600), ("64 at once", 64, 60)] {
+        let mut figures = Vec::new();
+        let (mut bare, mut told) = (Duration::MAX, Duration::MAX);
+        for _ in 0..rounds {
+            // Side by side, so that both meet the same disk.
+            let without = write(&app, writers, each, false).await;
+            let with = write(&app, writers, each, true).await;
+            (bare, told) = (bare.min(without), told.min(with));
+            figures.push(with.as_secs_f64() / without.as_secs_f64());
+        }
+        over += line(&format!("{on:?}: a write with its event, {what}"), told, bare, writers * each, figures, BUDGET);
+    }
+    stop.store(true, Ordering::Relaxed);
+    job.await.expect("the job ends");
+    over
+}
+
+async fn write(app: &TestApp, writers: u64, each: u64, told: bool) -> Duration {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..writers)
+        .map(|_| {
+            let (cx, environment) = (app.cx().clone(), app.tenant.environment.clone());
+            tokio::spawn(async move {
+                for _ in 0..each {
+                    let id = format!("org_{:026}", NUMBER.fetch_add(1, Ordering::Relaxed));
+                    let (environment, scribe) =
+                        (environment.clone(), cx.scribe(Actor::Api { id: "key_01HXYZHXYZHXYZHXYZHXYZHXYZ".to_owned() }));
+                    let event = told.then(|| Event::new("organization.created", organization(&id)));
+                    let written = cx.db().write(move |tx| {
+                        tx.execute(ROW, params![&id, &environment, "Acme", scribe.now])?;
+                        match &event {
+                            Some(event) => scribe.record(tx, &environment, event),
+                            None => Ok(()),
+                        }
+                    });
+                    written.await.expect("written");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    began.elapsed()
+}
+
+fn organization(id: &str) -> serde_json::Value {
+    json!({
+        "object": "organization", "id": id, "name": "Acme", "domains": [], "metadata": {"tier": "gold"}, "external_id": null,
+        "allow_profiles_outside_organization": false, "created_at": "2026-01-15T12:00:00.000Z", "updated_at": "2026-01-15T12:00:00.000Z"
+    })
+}
+
+/// Appending and the newest page at ten thousand rows and at `rows`.
+async fn cost_of_length(on: On, rows: u64, rounds: u64) -> u32 {
+    let app = TestApp::start(on).await;
+    let (cx, environment) = (app.cx().clone(), app.tenant.environment.clone());
+    journal::bring_up_to_date(&cx, &environment).await.expect("sequenced");
+    let mut filled = 10;
+    let mut at: Vec<[Duration; 4]> = Vec::new();
+    for length in [10_000, rows] {
+        while filled < length {
+            let (from, to) = (filled + 1, (filled + 100_000).min(length));
+            fill(&cx, &environment, from, to).await;
+            filled = to;
+        }
+        let mut best = [Duration::MAX; 4];
+        for _ in 0..rounds.max(3) {
+            let append = append(&app, 200).await;
+            let newest = page(&cx, &environment, &Filter::default()).await;
+            let named = page(&cx, &environment, &Filter { names: vec!["user.updated".to_owned()], ..Filter::default() }).await;
+            let organization = Filter { organization_id: Some("org_7".to_owned()), with_own: true, ..Filter::default() };
+            let organization = page(&cx, &environment, &organization).await;
+            for (kept, new) in best.iter_mut().zip([append, newest, named, organization]) {
+                *kept = (*kept).min(new);
+            }
+        }
+        at.push(best);
+    }
+    let mut over = 0;
+    for (column, what) in
+        ["appending", "the newest page", "the newest page of one name", "the newest page of one organization"].iter().enumerate()
+    {
+        let (long, short) = (at[1][column], at[0][column]);
+        over += line(&format!("{on:?}: {what}, {rows} rows"), long, short, 200, vec![long.as_secs_f64() / short.as_secs_f64()], SAME);
+    }
+    over
+}
+
+async fn fill(cx: &Cx, environment: &EnvironmentId, from: u64, to: u64) {
+    let environment = environment.clone();
+    let (from, to) = (i64::try_from(from).expect("small"), i64::try_from(to).expect("small"));
+    cx.db().write(move |tx| tx.execute(FILL, params![&environment, from, to])).await.expect("filled");
+}
+
+async fn append(app: &TestApp, count: u64) -> Duration {
+    let began = Instant::now();
+    write(app, 1, count, true).await;
+    journal::bring_up_to_date(app.cx(), &app.tenant.environment).await.expect("sequenced");
+    began.elapsed()
+}
+
+async fn page(cx: &Cx, environment: &EnvironmentId, filter: &Filter) -> Duration {
+    let began = Instant::now();
+    for _ in 0..200 {
+        let (environment, filter) = (environment.clone(), filter.clone());
+        let found = cx.db().scan(move |tx| journal::list(tx, &environment, &filter, &PageQuery::default())).await.expect("listed");
+        assert_eq!(found.map(|page| page.data.len()), Some(10));
+    }
+    began.elapsed()
+}
+
+/// One figure: the median of the rounds. Times are of one operation.
+fn line(what: &str, measured: Duration, reference: Duration, operations: u64, mut figures: Vec<f64>, budget: f64) -> u32 {
+    figures.sort_unstable_by(f64::total_cmp);
+    let figure = figures[(figures.len() - 1) / 2];
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / operations as f64;
+    let verdict = if figure <= budget { "" } else { "  OVER" };
+    println!("{what:<62} {:>8.1} us   {:>8.1} us   {figure:>6.2}   at most {budget}{verdict}", each(measured), each(reference));
+    u32::from(figure > budget)
+}
