@@ -12,8 +12,8 @@ use axum::{Extension, Json};
 use gatewright_base::Timestamp;
 use serde::Serialize;
 
-use super::Facts;
 use super::view::{DemoUser, Home, Inbox, MailRow, MailTab, OpenMail};
+use super::{Facts, webhooks};
 use crate::platform::config::is_loopback_host;
 use crate::platform::cx::Cx;
 use crate::platform::mail::store::{self, Mail};
@@ -41,6 +41,9 @@ pub fn routes() -> Router<Cx> {
         .route("/dev/inbox/delete", post(delete))
         .route("/dev/inbox/{id}", get(open))
         .route("/dev/inbox/{id}/html", get(letter))
+        .route("/dev/webhooks", get(webhooks::newest))
+        .route("/dev/webhooks/{id}", get(webhooks::open))
+        .route("/dev/webhooks/{id}/replay", post(webhooks::replay))
         .route_layer(from_fn(only_this_machine))
 }
 
@@ -173,7 +176,7 @@ fn inbox(cx: &Cx, mails: &[Mail], open: Option<OpenMail>, reading: bool, uri: &U
     page(cx, &Inbox { mails: rows.collect(), open, reading, host }, uri, headers)
 }
 
-fn page(cx: &Cx, view: &impl View, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) fn page(cx: &Cx, view: &impl View, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
     let accept_language = headers.get("accept-language").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let frame = Frame {
         lang: Lang::choose(accept_language, None),

@@ -3,6 +3,7 @@
 
 mod http;
 pub mod view;
+mod webhooks;
 
 use std::sync::Arc;
 

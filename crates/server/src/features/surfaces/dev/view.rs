@@ -10,6 +10,7 @@ pub const TEMPLATES: Templates = &[
     ("dev/layout.html", include_str!("templates/layout.html")),
     ("dev/home.html", include_str!("templates/home.html")),
     ("dev/inbox.html", include_str!("templates/inbox.html")),
+    ("dev/webhooks.html", include_str!("templates/webhooks.html")),
 ];
 
 /// `GET /dev`: what a developer needs to begin.
@@ -90,6 +91,59 @@ impl MailTab {
             _ => Self::Html,
         }
     }
+}
+
+/// `GET /dev/webhooks` and `GET /dev/webhooks/{id}`.
+#[derive(Debug, Serialize)]
+pub struct Webhooks {
+    /// Newest first.
+    pub deliveries: Vec<DeliveryRow>,
+    /// The delivery beside the list: the one asked for, or the newest.
+    pub open: Option<OpenDelivery>,
+    /// True at `/dev/webhooks/{id}`: a phone then shows the delivery instead of the list.
+    pub reading: bool,
+    /// Such as `localhost:4700`.
+    pub host: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct DeliveryRow {
+    pub id: String,
+    pub event: String,
+    /// What the event is about.
+    pub about: String,
+    /// `pending`, `delivered` or `failed`.
+    pub status: &'static str,
+    pub attempts: i64,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+pub struct OpenDelivery {
+    pub id: String,
+    pub event: String,
+    /// Absent once the endpoint is deleted.
+    pub url: Option<String>,
+    pub at: Timestamp,
+    pub status: &'static str,
+    pub next: Option<Timestamp>,
+    pub tries: Vec<TryRow>,
+    /// Indented for reading; absent once the event is no longer kept.
+    pub body: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TryRow {
+    pub at: Timestamp,
+    pub duration_ms: i64,
+    pub succeeded: bool,
+    /// The status of the answer, or one word for why there is none.
+    pub result: String,
+    pub answer: Option<String>,
+}
+
+impl View for Webhooks {
+    const TEMPLATE: &'static str = "dev/webhooks.html";
 }
 
 impl View for Home {
