@@ -44,7 +44,7 @@ class Operation:
 
     @property
     def is_paged(self) -> bool:
-        return any(p["name"] == "after" for p in self.described.get("parameters", []))
+        return {"limit", "after"} <= {p["name"] for p in self.described.get("parameters", [])}
 
     @property
     def statuses(self) -> set[int]:

@@ -12,12 +12,32 @@ Row = dict[str, Any]
 Rows = dict[str, dict[tuple[Any, ...], Row]]  # by table, then by primary key
 
 # What the server writes of its own accord, or because somebody knocked: counters of tries, the outbox, times of last use and of the next look.
-BOOKKEEPING_TABLES = {"meta", "rate_limits", "idempotency_keys"}
+BOOKKEEPING_TABLES = {
+    "meta",
+    "rate_limits",
+    "idempotency_keys",
+    "event_heads",
+    "revocation_heads",
+    "credential_changes",
+    "audit_log_heads",
+    "audit_log_chains",
+    "audit_log_export_chunks",
+    "audit_log_idempotency_keys",
+    "shared_signals_events",
+    "webhook_attempts",
+}
 BOOKKEEPING_COLUMNS = {
+    "events": {"seq", "hash", "listed"},
+    "audit_log_events": {"seq", "chain_position", "link"},
+    "audit_log_exports": {"state", "reached", "chunks", "bytes", "attempts", "due_at", "updated_at"},
     "mails": {"state", "attempts", "due_at", "body_sealed"},
     "environment_keys": {"last_used_at"},
     "clients": {"last_used_at"},
     "api_keys": {"last_used_at"},
+    "revocations": {"seq"},
+    "shared_signals_streams": {"due_at", "failing_since"},
+    "webhook_endpoints": {"journal_seq", "failing_since"},
+    "webhook_deliveries": {"state", "claims", "attempts", "due_at", "finished_at"},
     "organization_domains": {"check_at"},
     "magic_auths": {"attempts", "updated_at"},
     "email_verifications": {"attempts", "updated_at"},
@@ -55,6 +75,9 @@ class Sqlite:
         self.connection.close()
 
 
+TRIES = 5
+
+
 class Postgres:
     mark = "%s"
 
@@ -76,9 +99,16 @@ class Postgres:
         return [cursor.fetchall() for cursor in asked]
 
     def write(self, statements: list[tuple[str, list[Any]]]) -> None:
-        with self.connection.transaction():
-            for text, values in statements:
-                self.connection.execute(text, values)
+        # The server's jobs lock rows in their own order, and the server, too, tries again.
+        for attempt in range(TRIES):
+            try:
+                with self.connection.transaction():
+                    for text, values in statements:
+                        self.connection.execute(text, values)
+                return
+            except psycopg.errors.DeadlockDetected:
+                if attempt == TRIES - 1:
+                    raise
 
     def close(self) -> None:
         self.connection.close()
@@ -152,5 +182,5 @@ def differences(before: Rows, after: Rows, environment: str | None = None, but: 
                 continue
             owners = {row.get("environment_id", row.get("id")) for row in (old, new) if row}
             if environment is None or environment in owners:
-                found.append((table, old, new))
+                found.append((table, old and shown(table, old), new and shown(table, new)))
     return found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import httpx
@@ -50,6 +52,10 @@ OF_ENVIRONMENT = {
     "unused_resource_type_slug",
     "redirect_uri_id",
     "client_id",
+    "audit_log_action",
+    "ssf_stream_id",
+    "webhook_endpoint_id",
+    "webhook_delivery_id",
 }
 # The same new things for all tenants.
 FRESH: dict[str, Any] = {
@@ -88,6 +94,41 @@ FRESH: dict[str, Any] = {
     "guest_email": "guest@example.test",
     "idle_days": 30,
     "old_days": 30,
+    # Nobody listens there, and an inactive stream is not delivered: no row changes while others are compared.
+    "event_names": ["organization.created", "user.created"],
+    "log_stream_type": "GenericHttps",
+    "log_stream_url": "http://127.0.0.1:9/fresh",
+    "log_stream_format": "json_array",
+    "log_stream_header_name": "X-Fresh",
+    "log_stream_secret": "fresh",
+    "log_stream_state": "inactive",
+    "log_stream_sources": ["audit_log_events"],  # which stand still, so that what is shown of their number does
+    "log_stream_start": "beginning",  # where "now" is differs from one request to the next
+    # Nobody listens there, and nothing of the kind happens.
+    "webhook_url": "http://127.0.0.1:9/fresh",
+    "webhook_events": ["waitlist_user.created"],
+    "webhook_status": "enabled",
+    "webhook_delivery_status": "pending",
+    "previous_secret_seconds": 60,
+    "return_immediately": True,
+    "stream_status": "enabled",
+    "guard_word": "word",
+    "said": "user_01HXYZHXYZHXYZHXYZHXYZHXYZ",
+    "http_method": "GET",
+    "url_path": "/expenses",
+    "http_status": 401,
+    "few": 1,
+    "past_time": "2026-01-01T00:00:00Z",
+    "audit_log_word": "word",
+    "audit_log_words": ["word"],
+    "audit_log_type": "invoice",
+    "audit_log_new_action": "thing.fresh",
+    "audit_log_version": 1,
+    "json_schema": {"type": "object"},
+    "range_start": (datetime.now(timezone.utc) - timedelta(days=30)).isoformat(),
+    "range_end": (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(),
+    "retention_days": 30,
+    "retention_words": "1_MONTH",
 }
 # The meaning of a place, by the first pattern that fits `METHOD path where name`; a place without one means its own name.
 MEANINGS = [
@@ -101,6 +142,24 @@ MEANINGS = [
         (r"/organizations/external_id\S+ path", "organization_external_id"),
         (r" /organizations/{id}\S* path", "organization_id"),
         (r"/resources/\S+ path external_id", "resource_external_id"),
+        (r"GET /(events|audit_trail) query events", "event_names"),
+        (r"POST /audit_logs/actions/{actionName}\S* path", "audit_log_new_action"),
+        (r" /audit_logs/actions/{actionName}\S* path", "audit_log_action"),
+        (r"POST /audit_logs/(events|exports) body organization_id", "organization_id"),
+        (r"POST /audit_logs/events body event\.action", "audit_log_action"),
+        (r"POST /audit_logs/events body event\.version", "audit_log_version"),
+        (r"POST /audit_logs/events body event\.occurred_at", "past_time"),
+        # Whom and what an event tells of is the app's own business: data, and nobody's id here.
+        (r"POST /audit_logs/events body \S*(actor|targets\[\])\.(id|name)$", "audit_log_word"),
+        (r"POST /audit_logs/(events|actions)\S* body \S*type$", "audit_log_type"),
+        (r"POST /audit_logs/events body \S*(location|user_agent)$", "audit_log_word"),
+        (r"POST /audit_logs/events body \S*metadata$", "metadata"),
+        (r"POST /audit_logs/actions\S* body \S*metadata$", "json_schema"),
+        (r"POST /audit_logs/exports body range_start", "range_start"),
+        (r"POST /audit_logs/exports body range_end", "range_end"),
+        (r"POST /audit_logs/exports body ", "audit_log_words"),
+        (r"audit_logs_retention body retention_period_in_days", "retention_days"),
+        (r"audit_logs_retention body retention_period$", "retention_words"),
         (r"/authorization/groups/\S+ path role_assignment_id", "group_role_assignment_id"),
         (r"groups/\S+/organization-memberships/{omId} path omId|memberships/{omId}/groups path", "grouped_membership_id"),
         (r" path omId|memberships/{id}\S* path", "organization_membership_id"),
@@ -115,6 +174,21 @@ MEANINGS = [
         (r" path resourceId", "flag_target"),
         (r" path clientId", "client_id"),
         (r" /api_keys/{id}\S* path", "api_key_id"),
+        (r" /webhook_endpoints/\S+ path delivery_id", "webhook_delivery_id"),
+        (r" /webhook_endpoints/\S+ path id", "webhook_endpoint_id"),
+        (r" /webhook_endpoints\S* body endpoint_url", "webhook_url"),
+        (r" /webhook_endpoints\S* body events", "webhook_events"),
+        (r" /webhook_endpoints\S* body status", "webhook_status"),
+        (r" /webhook_endpoints\S* query status", "webhook_delivery_status"),
+        (r" /log_streams/{id}\S* path", "log_stream_id"),
+        (r"/log_streams\S* body destination\.header_name", "log_stream_header_name"),
+        (r"/log_streams\S* body destination\.type", "log_stream_type"),
+        (r"/log_streams\S* body destination\.url", "log_stream_url"),
+        (r"/log_streams\S* body destination\.format", "log_stream_format"),
+        (r"/log_streams\S* body destination\.secret", "log_stream_secret"),
+        (r"/log_streams\S* body state", "log_stream_state"),
+        (r"/log_streams\S* body sources", "log_stream_sources"),
+        (r"/log_streams\S* body start", "log_stream_start"),
         (r"/(organization_domain)s/{id}\S* path", "organization_domain_id"),
         (r"/invitations/by_token/ ?\S* path", "invitation_token"),
         (r"/invitations/{id}\S* path", "invitation_id"),
@@ -148,6 +222,16 @@ MEANINGS = [
         (r"email_change/confirm body code", "email_change_code"),
         (r"email_verification/confirm body code", "email_verification_code"),
         (r"validations body value", "api_key_value"),
+        (r"/shared_signals/\S+ (path streamId|(query|body) stream_id)", "ssf_stream_id"),
+        (r"/shared_signals/\S+/status body status", "stream_status"),
+        (r"denied_requests body \S*\.(name|version|instance|reason)$", "guard_word"),
+        (r"denied_requests body \S*\.method$", "http_method"),
+        (r"denied_requests body \S*\.path$", "url_path"),
+        (r"denied_requests body \S*\.status$", "http_status"),
+        (r"denied_requests body \S*\.count$", "few"),
+        (r"denied_requests body \S*\.occurred_at$", "past_time"),
+        # What a guard says of whom it refused is written down as said, and opens nothing.
+        (r"denied_requests body \S*_id$", "said"),
     )
 ]
 # Two ways to say the same: a request takes one of them.
@@ -157,6 +241,7 @@ EITHER = [
     ({"parent_resource_id"}, {"parent_resource_external_id", "parent_resource_type_slug", "parent_external_id"}),
     ({"domains"}, {"domain_data"}),
     ({"organization_id"}, {"organization"}),
+    ({"retention_period_in_days"}, {"retention_period"}),
 ]
 
 
@@ -322,9 +407,11 @@ class Maker:
         self.make_people()
         self.make_resources()
         self.make_group()
+        self.make_audit_log()
         if not self.first:
             self.make_lookalikes()
         self.make_keys()
+        self.make_webhooks()
         self.make_codes()
         self.make_sign_ins()
         self.http.close()
@@ -371,6 +458,8 @@ class Maker:
             "flag_slug": flags[0],
             "redirect_uri_id": uri["id"],
         }
+        streams = f"/shared_signals/{self.tenant.client_id}/streams"
+        self.refs["ssf_stream_id"] = self.post(streams, {"description": f"Stream {self.common}"})["stream_id"]
         self.tenant.shared = set(SHARED)
 
     def make_organization(self) -> None:
@@ -479,6 +568,23 @@ class Maker:
         self.post(roles, {**held, **shared})
         self.refs |= {"group_id": group, "group_name": name, "group_role_assignment_id": assignment["id"]}
 
+    def make_audit_log(self) -> None:
+        """Two actions, so that a list of them has a second page; an event; and an export whose file is made."""
+        for name in (f"other.{self.common}", f"thing.{self.common}"):
+            for kinds in (["invoice"], ["invoice", "team"]):
+                self.post(f"/audit_logs/actions/{name}/schemas", {"targets": [{"type": kind} for kind in kinds]})
+        organization = {"organization_id": self.refs["organization_id"]}
+        actor = {"id": self.refs["user_id"], "type": "user", "name": f"Actor {self.mark}"}
+        event = {"action": name, "occurred_at": datetime.now(timezone.utc).isoformat(), "actor": actor, "context": {"location": self.mark}}
+        self.post("/audit_logs/events", {**organization, "event": {**event, "targets": [{"id": self.mark, "type": "invoice"}]}})
+        span = {name: FRESH[name] for name in ("range_start", "range_end")}
+        export = self.post("/audit_logs/exports", {**organization, **span})["id"]
+        deadline = time.monotonic() + 30
+        while self.http.get(f"/audit_logs/exports/{export}").json()["state"] == "pending":
+            assert time.monotonic() < deadline, "the export is not made"
+            time.sleep(0.1)
+        self.refs |= {"audit_log_action": name, "audit_log_export_id": export}
+
     def make_lookalikes(self) -> None:
         """What would stand in the way of another organization's call that forgot to say whose rows it means."""
         membership = f"/user_management/organization_memberships/{self.refs['grouped_membership_id']}"
@@ -492,7 +598,28 @@ class Maker:
         body["organization_id"] = self.refs["organization_id"]
         users = self.post(f"/user_management/users/{self.refs['user_id']}/api_keys", body)
         self.refs |= {"api_key_id": key["id"], "api_key_value": key["value"]}
+        stream = {"name": f"Stream {self.mark}", "organization_id": self.refs["organization_id"], "state": "inactive"}
+        stream["sources"] = FRESH["log_stream_sources"]
+        destination = {"type": "GenericHttps", "url": f"http://127.0.0.1:9/{self.mark}"}
+        self.refs["log_stream_id"] = self.post("/log_streams", {**stream, "destination": destination})["id"]
         self.tenant.data["user_api_key_value"] = users["value"]
+
+    def make_webhooks(self) -> None:
+        """Endpoints where nobody listens, and two deliveries that are waiting for their next try."""
+        body = {"endpoint_url": f"http://127.0.0.1:9/{self.mark}", "events": ["permission.created"]}
+        endpoint = self.post("/webhook_endpoints", body)["id"]
+        self.post("/webhook_endpoints", {"endpoint_url": f"http://127.0.0.1:9/other-{self.mark}", "events": FRESH["webhook_events"]})
+        for number in range(2):
+            self.post("/authorization/permissions", {"slug": f"told-{number}:{self.mark}", "name": f"Told {self.common}"})
+        deadline = time.monotonic() + 30
+        while (
+            len(tried := [d for d in self.http.get(f"/webhook_endpoints/{endpoint}/deliveries").json()["data"] if d["attempt_count"]]) < 2
+        ):
+            assert time.monotonic() < deadline, "nothing is delivered"
+            time.sleep(0.1)
+        # No more of them, so that rows stay as they are while others are compared.
+        self.post(f"/webhook_endpoints/{endpoint}", {"events": FRESH["webhook_events"]}, "PATCH")
+        self.refs |= {"webhook_endpoint_id": endpoint, "webhook_delivery_id": tried[0]["id"]}
 
     def make_codes(self) -> None:
         magic = self.post("/user_management/magic_auth", {"email": self.refs["email"]})

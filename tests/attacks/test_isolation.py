@@ -520,7 +520,8 @@ def test_row_51_fields_that_an_operation_does_not_take_change_nothing(world: Wor
 
 def test_row_51_prototype_keys_in_metadata_are_data(world: World) -> None:
     caller, keys = world.first, {"__proto__": "a", "constructor": "b", "prototype": "c"}
-    taking = [(o, slot) for o in TAKING for slot in o.slots if slot.last == "metadata"]
+    # What an app writes into its audit log is looked at by its own schema, and is not shown again.
+    taking = [(o, slot) for o in TAKING for slot in o.slots if slot.last == "metadata" and not o.path.startswith("/audit_logs")]
     assert len(taking) == 4
     for operation, slot in taking:
         way = choices(operation)[0]
@@ -546,6 +547,39 @@ REFUSED_PAGES = [
 FORGED = ["' OR 1=1 --", "../../etc/passwd", "%", "\u0000", "0", "ZZZZ", "x" * 5000, "user_01HXYZHXYZHXYZHXYZHXYZHXYZ", "\U0010ffff"]
 
 
+def everything(tenant: Tenant, page: Any) -> list[Any]:
+    """The whole list, which may be longer than a page: what happened in an environment is."""
+    rows: list[Any] = []
+    paging = {"limit": "100"}
+    while True:
+        shown = page(tenant, **paging).json()
+        rows += shown["data"]
+        if not (after := shown["list_metadata"]["after"]):
+            return rows
+        paging["after"] = after
+
+
+def cursors_of(tenant: Tenant, page: Any) -> list[str]:
+    """The ids of a list's rows; of rows that do not show theirs, what the list gives as cursors from one end to the other and back."""
+    rows = everything(tenant, page)
+    if all("id" in row for row in rows):
+        return [row["id"] for row in rows]
+    found: list[str] = []
+    for order in ("desc", "asc"):
+        after: dict[str, str] = {}
+        for _ in rows:
+            cursor = page(tenant, limit="1", order=order, **after).json()["list_metadata"]["after"]
+            if cursor is None:
+                break
+            found, after = [*found, *({cursor} - set(found))], {"after": cursor}
+    return found
+
+
+def identity(row: dict[str, Any]) -> str:
+    """What stays the same of a row between two looks at it: a delivery goes on meanwhile."""
+    return str(row.get("id") or json.dumps(row, sort_keys=True))
+
+
 @every(PAGED)
 def test_row_52_no_cursor_shows_a_row_of_another_list(world: World, operation: Operation) -> None:
     caller = world.first
@@ -556,11 +590,12 @@ def test_row_52_no_cursor_shows_a_row_of_another_list(world: World, operation: O
             request.query |= paging
             return world.send(request, tenant.api_key)
 
-        own = page(caller, limit="100").json()["data"]
-        assert 0 < len(own) < 100
-        mine, ids = {json.dumps(row, sort_keys=True) for row in own}, {row["id"] for row in own} | {None}
-        others = [row["id"] for tenant in (world.second, world.foreign) for row in page(tenant, limit="100").json()["data"]]
-        cursors = [*others[:1], *others[-1:], world.second.refs["organization_id"], own[0]["id"], own[-1]["id"]]
+        own = everything(caller, page)
+        assert own
+        own_ids = cursors_of(caller, page)
+        mine, ids = {identity(row) for row in own}, {*own_ids, None}
+        others = [cursor for tenant in (world.second, world.foreign) for cursor in cursors_of(tenant, page)]
+        cursors = [*others[:1], *others[-1:], world.second.refs["organization_id"], own_ids[0], own_ids[-1]]
         for cursor in [*cursors, *(FORGED if number == 0 else [])]:
             for name in ("after", "before"):
                 for order in ("asc", "desc", "normal") if cursor in cursors else ("desc",):
@@ -568,7 +603,7 @@ def test_row_52_no_cursor_shows_a_row_of_another_list(world: World, operation: O
                     said = f"{operation} {name}={cursor[:40]}&order={order}: {answer.status_code} {answer.text[:300]}"
                     if answer.status_code == 200:
                         shown = answer.json()
-                        assert {json.dumps(row, sort_keys=True) for row in shown["data"]} <= mine, said
+                        assert {identity(row) for row in shown["data"]} <= mine, said
                         assert set(shown["list_metadata"].values()) <= ids, said
                     else:
                         assert answer.status_code in {400, 404, 422}, said
@@ -596,6 +631,7 @@ def test_row_52_limits_and_orders_that_are_none_are_refused(world: World, operat
 def test_row_18_a_client_of_another_environment_signs_nobody_in_here(world: World) -> None:
     public = {str(operation): operation for operation in OPERATIONS if operation.is_public}
     assert public.keys() == {
+        "GET /.well-known/ssf-configuration/user_management/{clientId}",
         "GET /sso/jwks/{clientId}",
         "GET /user_management/authorize",
         "POST /user_management/authorize/device",

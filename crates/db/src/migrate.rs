@@ -14,6 +14,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0009_api_keys", include_str!("../../../migrations/0009_api_keys.sql")),
     ("0010_sign_in_organizations", include_str!("../../../migrations/0010_sign_in_organizations.sql")),
     ("0011_group_role_assignments", include_str!("../../../migrations/0011_group_role_assignments.sql")),
+    ("0012_journal", include_str!("../../../migrations/0012_journal.sql")),
+    ("0013_webhooks", include_str!("../../../migrations/0013_webhooks.sql")),
+    ("0014_audit_logs", include_str!("../../../migrations/0014_audit_logs.sql")),
+    ("0015_log_streams", include_str!("../../../migrations/0015_log_streams.sql")),
+    ("0016_revocations", include_str!("../../../migrations/0016_revocations.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);

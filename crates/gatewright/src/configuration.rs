@@ -64,6 +64,15 @@ const KEYS: &[(&str, Kind)] = &[
     ("limits.authorize_per_ip", Kind::Number),
     ("limits.body_bytes", Kind::Number),
     ("limits.connections", Kind::Number),
+    ("events.kept_days", Kind::Number),
+    ("events.audit_kept_days", Kind::Number),
+    ("outbound.allow_private", Kind::List),
+    ("outbound.connections", Kind::Number),
+    ("webhooks.retries", Kind::List),
+    ("webhooks.timeout_seconds", Kind::Number),
+    ("webhooks.per_endpoint", Kind::Number),
+    ("webhooks.at_once", Kind::Number),
+    ("webhooks.log_days", Kind::Number),
 ];
 
 /// A configuration, and what was said but is the default or hidden.
@@ -312,7 +321,9 @@ mod tests {
     fn the_list_of_keys_is_that_of_the_configuration() {
         let mut expected = Vec::new();
         for name in fields(None) {
-            let inner = ["database", "brand", "mail", "passwords", "limits"].contains(&name.as_str()).then(|| fields(Some(&name)));
+            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks"]
+                .contains(&name.as_str())
+                .then(|| fields(Some(&name)));
             match inner {
                 Some(inner) => expected.extend(inner.into_iter().map(|key| format!("{name}.{key}"))),
                 None => expected.push(name),

@@ -12,7 +12,10 @@ use crate::sha256;
 const DEV: &str = "sk_test_";
 const LIVE: &str = "sk_live_";
 const OF_CUSTOMER: &str = "sk_api_";
-const RANDOM_LEN: usize = 40;
+/// The beginnings of all kinds of keys.
+pub const PREFIXES: [&str; 3] = [LIVE, DEV, OF_CUSTOMER];
+/// Random letters in a key, of 62 each.
+pub const RANDOM_LEN: usize = 40;
 const CHECKSUM_LEN: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

@@ -1,5 +1,8 @@
 use aws_lc_rs::{constant_time, digest, hmac};
 
+/// What secrets of high entropy are stored as.
+const SECRETS: &digest::Algorithm = &digest::SHA256;
+
 /// SHA-256.
 pub fn sha256(data: &[u8]) -> [u8; 32] {
     fixed(digest::digest(&digest::SHA256, data).as_ref())
@@ -12,7 +15,12 @@ pub fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
 
 /// What the `*_hash` columns hold: SHA-256 in lower-case hexadecimal. Only for secrets of high entropy, never for passwords.
 pub fn hash_secret(secret: &str) -> String {
-    hex(&sha256(secret.as_bytes()))
+    hex(digest::digest(SECRETS, secret.as_bytes()).as_ref())
+}
+
+/// The name of what [`hash_secret`] is, such as `SHA256`.
+pub fn secret_hash_algorithm() -> String {
+    format!("{SECRETS:?}")
 }
 
 /// Whether two texts are equal, in a time that tells nothing but their lengths.

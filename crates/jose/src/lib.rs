@@ -18,12 +18,14 @@ mod master_key;
 pub mod pkce;
 pub mod sealed;
 mod signing;
+pub mod sigv4;
 mod strict_json;
+pub mod webhook;
 
 pub use chance::SystemRng;
 pub use codes::{normalize_user_code, random_code6, random_token, user_code};
 pub use error::{JoseError, Refusal};
-pub use hash::{eq_constant_time, hash_secret, hmac_sha256, sha256};
+pub use hash::{eq_constant_time, hash_secret, hmac_sha256, secret_hash_algorithm, sha256};
 pub use jwk::{Jwk, Jwks, VerifyingKey, VerifyingKeys};
 pub use jws::{Jws, MAX_TOKEN_LEN, verify_jws};
 pub use jwt::{Claims, Expect, verify_jwt};

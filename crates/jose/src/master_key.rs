@@ -1,6 +1,6 @@
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use gatewright_base::{Rng, Secret};
 use zeroize::{Zeroize, Zeroizing};
@@ -9,6 +9,8 @@ use crate::{JoseError, b64, hmac_sha256};
 
 /// First octet of every sealed value; another way of sealing will have another one.
 const VERSION: u8 = 1;
+/// What seals.
+const SEALING: &Algorithm = &AES_256_GCM;
 const TAG_LEN: usize = 16;
 
 /// The key over every reversible secret in the database, and itself never in it. 32 octets.
@@ -37,6 +39,11 @@ impl MasterKey {
     /// The key as text that [`MasterKey::parse`] reads: 43 base64url characters.
     pub fn to_text(&self) -> Secret<String> {
         Secret::new(b64::encode_url(self.0.reveal()))
+    }
+
+    /// The name of what seals, such as `AES_256_GCM`.
+    pub fn sealing_algorithm() -> String {
+        format!("{SEALING:?}")
     }
 
     /// `plain` sealed (AES-256-GCM) so that only [`MasterKey::open`] with the same key, purpose and context gives it back.
@@ -98,7 +105,7 @@ impl MasterKey {
     /// 2^32 values (NIST SP 800-38D §8.3) within weeks on a busy one.
     fn sealing_key(&self, purpose: &str, context: &str) -> LessSafeKey {
         let key = Zeroizing::new(self.expand(&["seal", purpose, context]));
-        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).expect("AES-256 takes 32 octets"))
+        LessSafeKey::new(UnboundKey::new(SEALING, &*key).expect("AES-256 takes 32 octets"))
     }
 
     fn expand(&self, labels: &[&str]) -> [u8; 32] {

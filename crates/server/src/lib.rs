@@ -16,7 +16,7 @@ use gatewright_base::{Clock, Rng};
 use gatewright_db::Db;
 use gatewright_jose::MasterKey;
 
-pub use features::{dev, identities, operator};
+pub use features::{audit_trail, boundary, dev, identities, operator};
 pub use platform::config::{self, Config};
 pub use platform::cx::Cx;
 pub use serve::{Listeners, ServeError, serve};
@@ -29,6 +29,8 @@ pub struct Parts {
     pub master_key: MasterKey,
     /// Where the proofs of domains are looked up.
     pub dns: Arc<dyn platform::dns::TxtLookup>,
+    /// What webhooks and log streams go out through.
+    pub network: Arc<dyn platform::outbound::Network>,
 }
 
 /// A server ready to be served: its routes, its own API document and the context its jobs run with.
@@ -68,4 +70,5 @@ pub fn build(config: Config, parts: Parts) -> Result<App, config::ConfigError> {
 /// Runs every feature's recurring work once. The server does it on a timer; tests call it after moving the clock.
 pub async fn run_jobs(cx: &Cx) {
     platform::jobs::run_once(cx, &features::jobs()).await;
+    cx.lanes().idle().await;
 }

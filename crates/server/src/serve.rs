@@ -62,6 +62,7 @@ pub async fn serve(app: App, listeners: Listeners, stop: impl Future<Output = ()
 
     stop.await;
     let _ = stopping.send(true);
+    cx.stop();
     let _ = main.await;
     if let Some(also) = also {
         let _ = also.await;

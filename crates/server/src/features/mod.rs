@@ -15,7 +15,7 @@ use crate::platform::cx::Cx;
 use crate::platform::jobs::Job;
 use crate::web::pages::{Pages, RenderError};
 
-pub use surfaces::{dev, identities, operator};
+pub use surfaces::{audit_trail, boundary, dev, identities, operator};
 
 /// What a feature brings: operations of the API, pages, recurring work.
 #[derive(Default)]
@@ -46,6 +46,7 @@ impl Feature {
 
 fn features(dev: bool) -> Vec<Feature> {
     let mut features = vec![
+        records::audit_log_events::feature(),
         records::cors_origins::feature(),
         records::feature_flags::feature(),
         records::groups::feature(),
@@ -54,6 +55,7 @@ fn features(dev: bool) -> Vec<Feature> {
         records::redirect_uris::feature(),
         records::resources::feature(),
         records::role_assignments::feature(),
+        records::webhook_endpoints::feature(),
         credentials::api_keys::feature(),
         credentials::authorization_codes::feature(),
         credentials::browser_sessions::feature(),
@@ -75,9 +77,16 @@ fn features(dev: bool) -> Vec<Feature> {
         flows::roles::feature(),
         flows::organizations::feature(),
         flows::users::feature(),
+        surfaces::audit_logs::feature(),
+        surfaces::audit_trail::feature(),
+        surfaces::events::feature(),
         surfaces::health::feature(),
         surfaces::hosted_pages::feature(),
         surfaces::identities::feature(),
+        surfaces::webhooks::feature(),
+        surfaces::log_streams::feature(),
+        surfaces::revocations::feature(),
+        surfaces::shared_signals::feature(),
         platform_work(),
     ];
     if dev {
@@ -87,7 +96,12 @@ fn features(dev: bool) -> Vec<Feature> {
 }
 
 fn platform_work() -> Feature {
-    Feature::default().job(crate::platform::mail::delivery::job()).job(crate::platform::sweep::job())
+    Feature::default()
+        .job(crate::platform::journal::jobs::sequencing())
+        .job(crate::platform::journal::jobs::pruning())
+        .job(crate::platform::mail::delivery::job())
+        .job(crate::platform::revocations::job())
+        .job(crate::platform::sweep::job())
 }
 
 pub fn routes(cx: &Cx) -> (Router<Cx>, OpenApi) {

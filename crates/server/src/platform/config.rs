@@ -1,6 +1,7 @@
 //! The configuration: one documented struct a section. Unknown keys are refused, so a misspelt key is never a silent default.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use gatewright_base::Secret;
 use serde::Deserialize;
@@ -28,6 +29,9 @@ pub struct Config {
     pub mail: Mail,
     pub passwords: Passwords,
     pub limits: Limits,
+    pub outbound: Outbound,
+    pub webhooks: Webhooks,
+    pub events: Events,
     /// Set by `gatewright dev` only: loopback redirects, the inbox, keys that `serve` refuses.
     #[serde(skip)]
     pub dev: bool,
@@ -110,6 +114,57 @@ pub struct Limits {
     pub connections: usize,
 }
 
+/// Requests to servers that somebody else named: webhooks, log streams, pushed security events.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbound {
+    /// Private addresses or CIDR blocks that may be asked, also over plain `http`. `dev` may always ask this machine.
+    pub allow_private: Vec<String>,
+    /// Requests under way at once.
+    pub connections: usize,
+}
+
+/// How long events can be read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    /// Days that `GET /events` shows an event, 7 to 3650.
+    pub kept_days: u32,
+    /// Days that entries of the platform's own audit log are kept, 7 to 3650.
+    pub audit_kept_days: u32,
+}
+
+/// How events are sent to webhook endpoints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhooks {
+    /// The wait after each try that failed, such as `90s`, `10m`, `6h` or `2d`; after the last one comes one more try.
+    pub retries: Vec<String>,
+    /// Longest wait for an endpoint's whole answer.
+    pub timeout_seconds: u64,
+    /// Tries under way at once to one endpoint that answers well.
+    pub per_endpoint: u32,
+    /// Tries under way at once on this node.
+    pub at_once: usize,
+    /// How long the log keeps deliveries that have ended.
+    pub log_days: u64,
+}
+
+impl Webhooks {
+    /// The waits as [`Config::check`] found them to be; what is none was refused there.
+    pub fn waits(&self) -> Vec<Duration> {
+        self.retries.iter().filter_map(|text| parse_span(text)).collect()
+    }
+
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
+    }
+
+    pub fn log_kept(&self) -> Duration {
+        Duration::from_secs(self.log_days.saturating_mul(86_400))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -125,6 +180,9 @@ impl Default for Config {
             mail: Mail::default(),
             passwords: Passwords::default(),
             limits: Limits::default(),
+            events: Events::default(),
+            outbound: Outbound::default(),
+            webhooks: Webhooks::default(),
             dev: false,
         }
     }
@@ -166,6 +224,23 @@ impl Default for Passwords {
     }
 }
 
+impl Default for Events {
+    fn default() -> Self {
+        // 90 as upstream (contract 8, row 13).
+        Self { kept_days: 90, audit_kept_days: 365 }
+    }
+}
+
+impl Events {
+    pub fn kept(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self.kept_days) * 86_400)
+    }
+
+    pub fn audit_kept(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self.audit_kept_days) * 86_400)
+    }
+}
+
 impl Passwords {
     pub fn hashing_threads(&self) -> usize {
         match self.hashing_threads {
@@ -188,6 +263,19 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             connections: 10_000,
         }
+    }
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { allow_private: Vec::new(), connections: 256 }
+    }
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        let retries = ["1m", "10m", "1h", "6h", "24h", "41h"].map(str::to_owned).to_vec();
+        Self { retries, timeout_seconds: 10, per_endpoint: 8, at_once: 128, log_days: 30 }
     }
 }
 
@@ -240,6 +328,12 @@ impl Config {
                 "keep the default of 19456 KiB, 2 passes, 1 lane",
             ));
         }
+        // A webhook is tried for three days, and a reader of events may be away over a weekend.
+        for (key, days) in [("events.kept_days", self.events.kept_days), ("events.audit_kept_days", self.events.audit_kept_days)] {
+            if !(7..=3_650).contains(&days) {
+                return Err(ConfigError::new(key, days.to_string(), "choose 7 to 3650 days"));
+            }
+        }
         if self.brand.radius > 16 {
             return Err(ConfigError::new("brand.radius", self.brand.radius.to_string(), "choose 0 to 16"));
         }
@@ -273,8 +367,43 @@ impl Config {
                 ));
             }
         }
+        for block in &self.outbound.allow_private {
+            if parse_block(block).is_none() {
+                return Err(ConfigError::new(
+                    "outbound.allow_private",
+                    format!("{block:?} is neither an address nor a CIDR block"),
+                    "write 10.0.0.0/8 or 192.168.1.7",
+                ));
+            }
+        }
+        self.check_webhooks()?;
         if !self.dev && self.mail.smtp_url.is_none() {
             return Err(ConfigError::new("mail.smtp_url", "is not set", "sign-in codes go by mail: give smtps://user:password@host:465"));
+        }
+        Ok(())
+    }
+
+    fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let webhooks = &self.webhooks;
+        let whole_week = Duration::from_secs(7 * 86_400);
+        if webhooks.retries.len() > 20 {
+            return Err(ConfigError::new("webhooks.retries", format!("{} waits", webhooks.retries.len()), "give 20 at most"));
+        }
+        for text in &webhooks.retries {
+            if parse_span(text).is_none_or(|span| span > whole_week) {
+                return Err(ConfigError::new("webhooks.retries", format!("{text:?} is no wait"), "write 90s, 10m, 6h or 2d, 7d at most"));
+            }
+        }
+        for (key, value, range) in [
+            ("webhooks.timeout_seconds", webhooks.timeout_seconds, 1..=60),
+            ("webhooks.per_endpoint", u64::from(webhooks.per_endpoint), 1..=100),
+            ("webhooks.at_once", webhooks.at_once as u64, 2..=1_000),
+            ("webhooks.log_days", webhooks.log_days, 1..=90),
+        ] {
+            if !range.contains(&value) {
+                let remedy = format!("choose {} to {}", range.start(), range.end());
+                return Err(ConfigError::new(key, value.to_string(), remedy));
+            }
         }
         Ok(())
     }
@@ -298,7 +427,21 @@ pub fn is_loopback_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn parse_block(text: &str) -> Option<(IpAddr, u32)> {
+/// `90s`, `10m`, `6h`, `2d`.
+fn parse_span(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+    number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+pub(super) fn parse_block(text: &str) -> Option<(IpAddr, u32)> {
     let (net, bits) = match text.split_once('/') {
         Some((net, bits)) => (net.parse::<IpAddr>().ok()?, bits.parse().ok()?),
         None => {
@@ -309,7 +452,7 @@ fn parse_block(text: &str) -> Option<(IpAddr, u32)> {
     (bits <= if net.is_ipv4() { 32 } else { 128 }).then_some((net, bits))
 }
 
-fn in_block(ip: IpAddr, net: IpAddr, bits: u32) -> bool {
+pub(super) fn in_block(ip: IpAddr, net: IpAddr, bits: u32) -> bool {
     match (ip.to_canonical(), net) {
         (IpAddr::V4(ip), IpAddr::V4(net)) => bits == 0 || (u32::from(ip) ^ u32::from(net)) >> (32 - bits) == 0,
         (IpAddr::V6(ip), IpAddr::V6(net)) => bits == 0 || (u128::from(ip) ^ u128::from(net)) >> (128 - bits) == 0,
@@ -353,6 +496,28 @@ mod tests {
         assert_eq!(config.check().unwrap_err().to_string(), "brand.color: \"red\" is not a colour; write it as #RRGGBB");
         let config = Config { dev: false, ..dev("https://auth.example.com") };
         assert!(config.check().unwrap_err().to_string().starts_with("mail.smtp_url: is not set; "));
+    }
+
+    #[test]
+    fn waits_are_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("6h", 21_600), ("2d", 172_800)] {
+            assert_eq!(parse_span(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "10", "0s", "-1m", "+1m", "1.5h", "1w", "1 m", "m1", "é", "99999999999999999999d"] {
+            assert_eq!(parse_span(text), None, "{text}");
+        }
+        assert_eq!(Webhooks::default().waits().iter().map(Duration::as_secs).sum::<u64>(), 60 + 600 + 3_600 * 72);
+        for (change, key) in [
+            ((|webhooks| webhooks.retries = vec!["8d".into()]) as fn(&mut Webhooks), "webhooks.retries: "),
+            (|webhooks| webhooks.retries = vec!["1m".into(); 21], "webhooks.retries: "),
+            (|webhooks| webhooks.timeout_seconds = 0, "webhooks.timeout_seconds: "),
+            (|webhooks| webhooks.at_once = 0, "webhooks.at_once: "),
+        ] {
+            let mut config = dev("http://localhost:4700");
+            change(&mut config.webhooks);
+            let refused = config.check().unwrap_err().to_string();
+            assert!(refused.starts_with(key), "{refused}");
+        }
     }
 
     #[test]

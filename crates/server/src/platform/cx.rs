@@ -9,9 +9,12 @@ use super::actor::Actor;
 use super::config::{Config, ConfigError};
 use super::dns::TxtLookup;
 use super::events::Scribe;
+use super::journal::Journal;
+use super::lanes::Lanes;
 use super::last_uses::LastUses;
 use super::low_priority::LowPriorityThreads;
 use super::metrics::Metrics;
+use super::outbound::Outbound;
 use crate::Parts;
 use crate::web::pages::{AppFrame, Pages};
 
@@ -48,8 +51,14 @@ struct Inner {
     sequence: Arc<UlidSequence>,
     master_key: MasterKey,
     dns: Arc<dyn TxtLookup>,
+    outbound: Outbound,
+    webhook_turns: super::turns::Turns,
     metrics: Metrics,
+    revocations: super::revocations::News,
+    stopping: tokio::sync::watch::Sender<bool>,
+    lanes: Lanes,
     last_uses: LastUses,
+    journal: Arc<Journal>,
     hashing: Arc<tokio::sync::Semaphore>,
     low_priority_threads: LowPriorityThreads,
     hashing_places: Arc<tokio::sync::Semaphore>,
@@ -74,6 +83,8 @@ impl Cx {
             config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
         let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
         let (smtp, sender) = (super::mail::delivery::smtp(&config)?, super::mail::delivery::sender(&config)?);
+        let journal = Arc::new(Journal::new(&parts.master_key));
+        let outbound = Outbound::new(&config, parts.network);
         Ok(Self(Arc::new(Inner {
             config,
             db: parts.db,
@@ -82,8 +93,14 @@ impl Cx {
             sequence: Arc::default(),
             master_key: parts.master_key,
             dns: parts.dns,
+            outbound,
+            webhook_turns: super::turns::Turns::default(),
             metrics: Metrics::default(),
+            revocations: super::revocations::News::default(),
+            stopping: tokio::sync::watch::Sender::new(false),
+            lanes: Lanes::default(),
             last_uses: LastUses::default(),
+            journal,
             hashing,
             low_priority_threads,
             hashing_places,
@@ -119,8 +136,42 @@ impl Cx {
         &*self.0.dns
     }
 
+    /// The client for servers that somebody else named.
+    pub fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    /// When the job that sends webhooks looks.
+    pub(crate) fn webhook_turns(&self) -> &super::turns::Turns {
+        &self.0.webhook_turns
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The order of events, and the news of it.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    /// Who listens for revocations on this node.
+    pub fn revocations(&self) -> &super::revocations::News {
+        &self.0.revocations
+    }
+
+    /// Ready once the server is told to stop: answers without an end come to theirs.
+    pub async fn stopped(&self) {
+        let _ = self.0.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Work beside the jobs: deliveries to servers of others.
+    pub fn lanes(&self) -> &Lanes {
+        &self.0.lanes
     }
 
     pub(super) fn last_uses(&self) -> &LastUses {
@@ -167,7 +218,7 @@ impl Cx {
 
     /// The writer of events for one request: who, when, and the ids' chance.
     pub fn scribe(&self, actor: Actor) -> Scribe {
-        Scribe { actor, now: self.now(), rng: self.0.rng.clone(), ids: self.0.sequence.clone() }
+        Scribe { actor, now: self.now(), rng: self.0.rng.clone(), ids: self.0.sequence.clone(), journal: self.0.journal.clone() }
     }
 
     /// An absolute URL below the configured origin. The only way a link is made: never from a request header.

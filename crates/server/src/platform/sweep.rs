@@ -1,10 +1,10 @@
-//! Removes old events, old counters, kept answers and delivered mails.
+//! Removes old counters, kept answers and delivered mails.
 
 use std::time::Duration;
 
 use super::cx::Cx;
 use super::jobs::{Job, JobFuture};
-use super::{events, idempotency, mail, rate_limit};
+use super::{idempotency, mail, rate_limit};
 
 pub fn job() -> Job {
     Job { name: "sweep", every: Duration::from_secs(600), run }
@@ -15,7 +15,6 @@ fn run(cx: &Cx) -> JobFuture<'_> {
         let now = cx.now();
         cx.db()
             .write(move |tx| {
-                events::sweep(tx, now)?;
                 rate_limit::sweep(tx, now)?;
                 idempotency::sweep(tx, now)?;
                 mail::store::sweep(tx, now.minus(Duration::from_secs(7 * 86_400)))?;

@@ -1,5 +1,7 @@
 //! A whole server for tests, without a socket: on a scratch database of either engine, with a clock and mails in hand.
 
+mod network;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,8 @@ use crate::platform::dns::{DnsError, TxtAnswer, TxtLookup};
 use crate::platform::mail;
 use crate::{Config, Parts};
 
+pub use network::TestNetwork;
+
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -45,6 +49,8 @@ pub struct TestApp {
     pub clock: Arc<ManualClock>,
     /// What the world publishes as TXT records.
     pub dns: Arc<TestDns>,
+    /// What the server reaches of the world.
+    pub network: Arc<TestNetwork>,
     /// The environment that tests work in.
     pub tenant: Tenant,
     /// A stranger's environment on the same server.
@@ -153,12 +159,13 @@ impl TestApp {
         db.migrate().expect("migrations apply");
         let clock = Arc::new(ManualClock::at(START));
         let dns = Arc::new(TestDns::default());
+        let network = Arc::new(TestNetwork::default());
         let (rng, master_key) = (Arc::new(SystemRng), MasterKey::generate(&SystemRng));
-        let parts = Parts { db, clock: clock.clone(), rng, master_key, dns: dns.clone() };
+        let parts = Parts { db, clock: clock.clone(), rng, master_key, dns: dns.clone(), network: network.clone() };
         let app = crate::build(config, parts).expect("the test configuration is good");
         let tenant = tenant_of(&app.cx, "test").await;
         let other = tenant_of(&app.cx, "other").await;
-        Self { router: app.router, cx: app.cx, clock, dns, tenant, other, scratch }
+        Self { router: app.router, cx: app.cx, clock, dns, network, tenant, other, scratch }
     }
 
     pub fn cx(&self) -> &Cx {
@@ -196,6 +203,14 @@ impl TestApp {
         body["client_id"] = json!(self.tenant.client_id);
         body["client_secret"] = json!(self.tenant.api_key);
         self.anonymous(Method::POST, "/user_management/authenticate", body).await
+    }
+
+    /// An answer whose body comes bit by bit, as the holder of `tenant`'s key.
+    pub async fn open(&self, tenant: &Tenant, path: &str, headers: &[(HeaderName, &str)]) -> axum::response::Response {
+        let key = format!("Bearer {}", tenant.api_key);
+        let mut request = request(Method::GET, path, Value::Null, &[headers, &[(AUTHORIZATION, key.as_str())]].concat());
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+        self.router.clone().oneshot(request).await.expect("the router is infallible")
     }
 
     /// Sends any request.
@@ -237,13 +252,18 @@ impl TestApp {
         mails
     }
 
-    /// Name and data of every event of the tenant, oldest first.
+    /// Name and data of every event of the tenant since its environment was made, oldest first; the platform's own entries, too.
     pub async fn events(&self) -> Vec<(String, Value)> {
         let environment = self.tenant.environment.clone();
         let rows = self
             .cx
             .db()
-            .scan(move |tx| tx.list("SELECT event, data FROM events WHERE environment_id = $1 ORDER BY id", params![&environment]))
+            .scan(move |tx| {
+                tx.list(
+                    "SELECT event, data FROM events WHERE environment_id = $1 AND event <> 'environment.created' ORDER BY id",
+                    params![&environment],
+                )
+            })
             .await
             .expect("events are readable");
         rows.into_iter()

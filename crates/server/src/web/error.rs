@@ -109,6 +109,25 @@ impl ApiError {
         Self::message(StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side. Your data is safe.")
     }
 
+    /// A refusal of fields in the other shape, 400 with a list of sentences, where the contract has that one (contract 1.6).
+    pub fn into_list_of_messages(self) -> Self {
+        if self.status != StatusCode::UNPROCESSABLE_ENTITY {
+            return self;
+        }
+        let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let errors = self.body.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let mut messages: Vec<String> = errors.map(|error| format!("{}: {}", text(error, "field"), text(error, "code"))).collect();
+        if messages.is_empty() {
+            messages.extend(self.body.get("message").and_then(Value::as_str).map(str::to_owned));
+        }
+        let status = StatusCode::BAD_REQUEST;
+        let mut body = Map::new();
+        body.insert("statusCode".to_owned(), Value::from(status.as_u16()));
+        body.insert("message".to_owned(), Value::from(messages));
+        body.insert("error".to_owned(), Value::from("Bad Request"));
+        Self { status, body, retry_after: None }
+    }
+
     pub fn code(&self) -> Option<&str> {
         self.body.get("code").or_else(|| self.body.get("error")).and_then(Value::as_str)
     }

@@ -180,14 +180,14 @@ impl Query {
         self.one(name).map_err(|Repeated(name)| ApiError::invalid(&[(name.as_str(), "repeated")]))
     }
 
-    /// `a=x,y`, `a=x&a=y`, `a[]=x` and `a[0]=x` alike. At most 100 values are looked at.
+    /// `a=x,y`, `a=x&a=y`, `a[]=x` and `a[0]=x` alike. At most 200 values are looked at: there are 111 names of events.
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.0
             .iter()
             .filter(|(key, _)| key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('[') && rest.ends_with(']')))
             .flat_map(|(_, value)| value.split(','))
             .filter(|value| !value.is_empty())
-            .take(100)
+            .take(200)
             .collect()
     }
 
@@ -278,7 +278,11 @@ fn refuse(error: &serde_path_to_error::Error<serde_json::Error>, is_json: bool) 
     // serde's own words for an absent field carry its name and nothing of the input.
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     match missing {
-        Some(field) => ApiError::invalid(&[(field, "required")]),
+        Some(field) => {
+            let inside = error.path().to_string();
+            let full = if inside == "." { field.to_owned() } else { format!("{inside}.{field}") };
+            ApiError::invalid(&[(&full, "required")])
+        }
         None => {
             let path = error.path().to_string();
             let choice = text.starts_with("unknown variant").then(|| must_be_one_of(&text)).flatten();

@@ -24,6 +24,7 @@ const PATHS: &[&str] = &[
     "/authorization/permissions",
     "/authorization/roles",
     "/feature-flags",
+    "/audit_logs/exports",
     "/user_management/redirect_uris",
     "/user_management/cors_origins",
 ];

@@ -23,6 +23,7 @@ use crate::features::records::users::{self, UserId};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 use crate::platform::last_uses;
+use crate::platform::revocations::{self, CredentialChange, Kind, Revocation};
 use model::{ApiKeyUpdated, Expiry, any_owner, decide_expiry};
 
 pub fn feature() -> Feature {
@@ -115,6 +116,15 @@ fn insert(
         store::insert_permission(tx, environment, &key.id, &permission.slug, permission.id.as_str())?;
     }
     scribe.record(tx, environment, &Event::new("api_key.created", any_owner(&key)))?;
+    let (user_id, organization_id) = owner_ids(&key);
+    let change = CredentialChange {
+        credential_type: "api-key",
+        change_type: "create",
+        credential_id: Some(key.id.to_string()),
+        user_id,
+        organization_id: Some(organization_id),
+    };
+    revocations::insert_credential_change(tx, environment, &change, scribe)?;
     Ok(Ok(key))
 }
 
@@ -174,6 +184,9 @@ pub fn expire(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &ApiKeyId, asked
     }
     let key = ApiKey { expires_at, updated_at: scribe.now, ..before.clone() };
     scribe.record(tx, environment, &Event::new("api_key.updated", ApiKeyUpdated::new(&key, &before)))?;
+    if !key.is_live(scribe.now) {
+        revoke(tx, environment, &key, "api_key_expired", scribe)?;
+    }
     Ok(Expired::Changed(Box::new(key)))
 }
 
@@ -184,7 +197,25 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &ApiKeyId, scrib
         return Ok(false);
     }
     scribe.record(tx, environment, &Event::new("api_key.revoked", any_owner(&key)))?;
+    if key.is_live(scribe.now) {
+        revoke(tx, environment, &key, "api_key_deleted", scribe)?;
+    }
     Ok(true)
+}
+
+/// Lets guards know that the key opens nothing from now on.
+fn revoke(tx: &mut Tx<'_>, environment: &EnvironmentId, key: &ApiKey, reason: &'static str, scribe: &Scribe) -> Result<(), DbError> {
+    let (user_id, organization_id) = owner_ids(key);
+    let revocation = Revocation { kind: Kind::ApiKey, id: key.id.to_string(), user_id, organization_id: Some(organization_id), reason };
+    revocations::insert(tx, environment, &revocation, scribe)
+}
+
+/// The user, if it is one's, and the organization.
+fn owner_ids(key: &ApiKey) -> (Option<String>, String) {
+    match &key.owner {
+        Owner::Organization { id } => (None, id.to_string()),
+        Owner::User { id, organization_id, .. } => (Some(id.to_string()), organization_id.to_string()),
+    }
 }
 
 /// Deletes the keys of a membership that is about to go, so that each is told of: the cascade of the tables would be silent.

@@ -191,7 +191,7 @@ fn move_to(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, new_email: 
     let user = user.changed(change, scribe.now).map_err(|error| DbError::Other(format!("users.{}: {}", error.field, error.code)))?;
     users::update(tx, environment, &user)?;
     password_resets::close_all(tx, environment, &user.id, scribe.now)?;
-    sessions::end_of_user(tx, environment, &user.id, scribe)?;
+    sessions::end_of_user(tx, environment, &user.id, sessions::Ending::EmailChanged, scribe)?;
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&user)))?;
     Ok(user)
 }

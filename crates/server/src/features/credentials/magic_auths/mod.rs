@@ -27,6 +27,7 @@ use crate::platform::events::{Event, Scribe};
 use crate::platform::jobs::{Job, JobFuture};
 use crate::platform::mail::Draft;
 use crate::platform::mail::views::SignInCode;
+use crate::platform::revocations::{self, CredentialChange};
 use model::MagicAuthEvent;
 
 const KIND: Kind = Kind { minute: "mails.magic_auth", day: "mails.magic_auth.day" };
@@ -200,8 +201,10 @@ fn prove_email(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, scribe:
     if !users::mark_email_verified(tx, environment, &user.id, user.email.key(), scribe.now)? {
         return Ok(user);
     }
-    passwords::delete(tx, environment, &user.id)?;
-    sessions::end_of_user(tx, environment, &user.id, scribe)?;
+    if passwords::delete(tx, environment, &user.id)? {
+        revocations::insert_credential_change(tx, environment, &CredentialChange::password(user.id.as_str(), "delete"), scribe)?;
+    }
+    sessions::end_of_user(tx, environment, &user.id, sessions::Ending::EmailProved, scribe)?;
     let proved = User { email_verified: true, updated_at: scribe.now, ..user };
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&proved)))?;
     Ok(proved)

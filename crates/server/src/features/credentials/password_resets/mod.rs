@@ -26,6 +26,7 @@ use crate::platform::events::{Event, Scribe};
 use crate::platform::jobs::{Job, JobFuture};
 use crate::platform::mail::Draft;
 use crate::platform::mail::views::{PasswordChanged, ResetPassword};
+use crate::platform::revocations::{self, CredentialChange};
 use model::{Dead, PasswordResetEvent};
 
 const KIND: Kind = Kind { minute: "mails.password_reset", day: "mails.password_reset.day" };
@@ -195,7 +196,8 @@ fn confirm_in(
     passwords::upsert(tx, environment, &user.id, hash, now)?;
     store::close_of_user(tx, environment, &user.id, now)?;
     let proved = users::mark_email_verified(tx, environment, &user.id, user.email.key(), now)?;
-    sessions::end_of_user(tx, environment, &user.id, scribe)?;
+    sessions::end_of_user(tx, environment, &user.id, sessions::Ending::PasswordChanged, scribe)?;
+    revocations::insert_credential_change(tx, environment, &CredentialChange::password(user.id.as_str(), "update"), scribe)?;
     notice.post(tx, environment)?;
     scribe.record(tx, environment, &Event::new("password_reset.succeeded", PasswordResetEvent::from(reset)))?;
     if !proved {

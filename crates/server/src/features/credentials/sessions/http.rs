@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{SessionId, SessionView, store};
+use super::{Ending, SessionId, SessionView, store};
 use crate::features::records::environments;
 use crate::features::records::users::{self, UserId};
 use crate::platform::cx::Cx;
@@ -64,7 +64,7 @@ async fn revoke(State(cx): State<Cx>, caller: Caller, Json(body): Json<RevokeSes
         .db()
         .write(move |tx| {
             let known = store::find(tx, &caller.environment, &id)?.is_some();
-            super::end(tx, &caller.environment, &id, &scribe)?;
+            super::end(tx, &caller.environment, &id, Ending::Revoked, &scribe)?;
             Ok::<_, DbError>(known)
         })
         .await?;

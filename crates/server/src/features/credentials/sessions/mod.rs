@@ -7,7 +7,7 @@ mod standing;
 mod store;
 pub mod tokens;
 
-pub use model::{RefreshToken, Session, SessionId, SessionView};
+pub use model::{Ending, RefreshToken, Session, SessionId, SessionView};
 pub use standing::{Standing, find_active_membership, find_standing};
 pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, mark_switched, rotate};
 
@@ -22,6 +22,7 @@ use crate::features::records::users::{self, UserId};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 use crate::platform::jobs::{Job, JobFuture};
+use crate::platform::revocations::{self, Kind, Revocation};
 
 pub fn feature() -> Feature {
     Feature::default().api(http::routes()).job(Job { name: "sessions", every: Duration::from_secs(600), run: sweep })
@@ -41,23 +42,35 @@ fn sweep(cx: &Cx) -> JobFuture<'_> {
     })
 }
 
-/// Ends one session at once: its refresh token is dead from here on. Gives the session if it was live.
-pub fn end(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &SessionId, scribe: &Scribe) -> Result<Option<Session>, DbError> {
+/// Ends one session at once: its refresh token is dead from here on, and guards hear of its access tokens. Gives the session if it was
+/// live.
+pub fn end(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &SessionId, why: Ending, scribe: &Scribe) -> Result<Option<Session>, DbError> {
     let ended = store::mark_ended(tx, environment, id, scribe.now)?;
-    if let Some(session) = &ended {
-        scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
-    }
+    record_revoked(tx, environment, ended.as_slice(), why, scribe)?;
     Ok(ended)
 }
 
 /// Ends everything that lets a user in without proving anything again: sessions, browser sessions, half-done sign-ins and
 /// unspent codes. For a changed password or address, and for an account that turns out to be somebody else's.
-pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<u64, DbError> {
+pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, why: Ending, scribe: &Scribe) -> Result<u64, DbError> {
     let ended = store::mark_ended_of_user(tx, environment, user, scribe.now)?;
     browser_sessions::delete_of_user(tx, environment, user)?;
     pending_authentications::close_of_user(tx, environment, user, scribe.now)?;
     authorization_codes::close_of_user(tx, environment, user, scribe.now)?;
-    record_revoked(tx, environment, &ended, scribe)
+    record_revoked(tx, environment, &ended, why, scribe)
+}
+
+/// Lets guards know of a user who is about to be deleted with all sessions. By the sessions' ids too: those are right whatever the
+/// clocks of two nodes say of which came first, a token or the end of its user.
+pub fn revoke_of_deleted_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<(), DbError> {
+    let reason = Ending::UserDeleted.as_str();
+    let id = user.to_string();
+    let of_user = Revocation { kind: Kind::User, id: id.clone(), user_id: Some(id), organization_id: None, reason };
+    revocations::insert(tx, environment, &of_user, scribe)?;
+    for session in store::mark_ended_of_user(tx, environment, user, scribe.now)? {
+        revocations::insert(tx, environment, &revocation(&session, reason), scribe)?;
+    }
+    Ok(())
 }
 
 /// Ends the user's sessions in one organization; those in others go on. For a membership that was deactivated or deleted: first
@@ -72,7 +85,7 @@ pub fn end_of_membership(
 ) -> Result<u64, DbError> {
     users::lock(tx, environment, user)?;
     let ended = store::mark_ended_of_membership(tx, environment, user, organization, scribe.now)?;
-    record_revoked(tx, environment, &ended, scribe)
+    record_revoked(tx, environment, &ended, Ending::MembershipEnded, scribe)
 }
 
 /// Ends every session in the organization, for one that is deleted.
@@ -83,12 +96,23 @@ pub fn end_of_organization(
     scribe: &Scribe,
 ) -> Result<u64, DbError> {
     let ended = store::mark_ended_of_organization(tx, environment, organization, scribe.now)?;
-    record_revoked(tx, environment, &ended, scribe)
+    record_revoked(tx, environment, &ended, Ending::OrganizationDeleted, scribe)
 }
 
-fn record_revoked(tx: &mut Tx<'_>, environment: &EnvironmentId, ended: &[Session], scribe: &Scribe) -> Result<u64, DbError> {
+fn record_revoked(tx: &mut Tx<'_>, environment: &EnvironmentId, ended: &[Session], why: Ending, scribe: &Scribe) -> Result<u64, DbError> {
     for session in ended {
+        revocations::insert(tx, environment, &revocation(session, why.as_str()), scribe)?;
         scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
     }
     Ok(ended.len() as u64)
+}
+
+fn revocation(session: &Session, reason: &'static str) -> Revocation {
+    Revocation {
+        kind: Kind::Session,
+        id: session.id.to_string(),
+        user_id: Some(session.user_id.to_string()),
+        organization_id: session.organization_id.clone(),
+        reason,
+    }
 }

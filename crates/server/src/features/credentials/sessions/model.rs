@@ -37,6 +37,40 @@ impl Session {
     }
 }
 
+/// Why a session ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    SignedOut,
+    /// By the operation of that name.
+    Revoked,
+    RefreshTokenReused,
+    AuthorizationCodeReused,
+    PasswordChanged,
+    EmailChanged,
+    /// The address was somebody else's until it was proved just now.
+    EmailProved,
+    MembershipEnded,
+    OrganizationDeleted,
+    UserDeleted,
+}
+
+impl Ending {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed_out",
+            Self::Revoked => "revoked",
+            Self::RefreshTokenReused => "refresh_token_reused",
+            Self::AuthorizationCodeReused => "authorization_code_reused",
+            Self::PasswordChanged => "password_changed",
+            Self::EmailChanged => "email_changed",
+            Self::EmailProved => "email_proved",
+            Self::MembershipEnded => "membership_ended",
+            Self::OrganizationDeleted => "organization_deleted",
+            Self::UserDeleted => "user_deleted",
+        }
+    }
+}
+
 /// A refresh token's row: what it was rotated into, if it was.
 #[derive(Clone)]
 pub struct RefreshToken {

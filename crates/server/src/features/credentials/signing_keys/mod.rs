@@ -8,19 +8,21 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::{KeyState, NewKey, RotateError, StoredKey};
+pub use model::{ALGORITHM, KeyState, NewKey, RotateError, StoredKey};
 pub use store::{find_next, insert, list};
 
 use std::sync::Arc;
 
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
-use gatewright_jose::{Algorithm, SigningKey};
+use gatewright_jose::SigningKey;
 
 use crate::features::Feature;
 use crate::features::records::environments::{Environment, Settings};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::events::{Event, Scribe};
+use crate::platform::revocations::{self, Kind, Revocation};
 
 pub fn feature() -> Feature {
     Feature::default().api(http::routes()).job(jobs::rotate())
@@ -47,7 +49,7 @@ pub fn insert_first(tx: &mut Tx<'_>, environment: &EnvironmentId, active: &model
 /// The key that signs for the environment now, opened. Which one it is comes from the database each time, so that a rotation
 /// anywhere counts at once; its opened form is kept, because opening costs more than signing.
 pub fn load_signer(cx: &Cx, tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Arc<SigningKey>, DbError> {
-    let kid = store::find_active_kid(tx, environment, Algorithm::RS256)?
+    let kid = store::find_active_kid(tx, environment, ALGORITHM)?
         .ok_or_else(|| DbError::Other(format!("environment {environment} has no active signing key; run gatewright keys rotate")))?;
     if let Some(key) = cx.opened_key(&kid) {
         return Ok(key);
@@ -57,7 +59,7 @@ pub fn load_signer(cx: &Cx, tx: &mut Tx<'_>, environment: &EnvironmentId) -> Res
         DbError::Other(format!("signing key {kid} does not open: {error}; is this the right master key?"))
     };
     let der = cx.master_key().open(model::PURPOSE, &model::context(environment, &kid), &sealed).map_err(does_not_open)?;
-    let key = Arc::new(SigningKey::from_pkcs8(Algorithm::RS256, kid.clone(), der.reveal()).map_err(does_not_open)?);
+    let key = Arc::new(SigningKey::from_pkcs8(ALGORITHM, kid.clone(), der.reveal()).map_err(does_not_open)?);
     cx.keep_opened_key(key.clone());
     Ok(key)
 }
@@ -78,7 +80,7 @@ fn rotate_in(
     scribe: &crate::platform::events::Scribe,
 ) -> Result<StoredKey, RotateError> {
     let now: Timestamp = scribe.now;
-    let next = store::find_next(tx, environment, Algorithm::RS256)?;
+    let next = store::find_next(tx, environment, ALGORITHM)?;
     let Some(next) = next else {
         store::insert(tx, environment, fresh, KeyState::Next)?;
         return Err(RotateError::NotYet { at: now.plus(settings.key_publish()) });
@@ -87,11 +89,43 @@ fn rotate_in(
     if now < usable_at {
         return Err(RotateError::NotYet { at: usable_at });
     }
+    let before = store::find_active_kid(tx, environment, ALGORITHM)?;
     // Order matters for the unique indexes: retire, promote, then publish the new one.
-    store::mark_retiring(tx, environment, Algorithm::RS256, now, now.plus(settings.session()))?;
+    store::mark_retiring(tx, environment, ALGORITHM, now, now.plus(settings.session()))?;
     if !store::mark_active(tx, environment, &next.kid, now)? {
         return Err(RotateError::Raced);
     }
     store::insert(tx, environment, fresh, KeyState::Next)?;
+    let data = serde_json::json!({"object": "signing_key", "id": next.kid, "retiring": before});
+    scribe.record(tx, environment, &Event::new("signing_key.rotated", data))?;
     Ok(StoredKey { state: KeyState::Active, ..next })
+}
+
+/// Drops a key that somebody else may hold: it is published no more, signs no more, and guards refuse what it signed. If it was the one
+/// that signs, the waiting one takes over at once, published long enough or not. `false`: there is no such key.
+pub async fn revoke(cx: &Cx, environment: &EnvironmentId, kid: &str, actor: Actor) -> Result<bool, DbError> {
+    // Twice as much as may be needed: the waiting key may be the one that goes, or the one that has to take over.
+    let fresh = [mint_in_background(cx, environment).await?, mint_in_background(cx, environment).await?];
+    let (id, kid, scribe) = (environment.clone(), kid.to_owned(), cx.scribe(actor));
+    cx.db().write(move |tx| revoke_in(tx, &id, &kid, &fresh, &scribe)).await
+}
+
+fn revoke_in(tx: &mut Tx<'_>, environment: &EnvironmentId, kid: &str, fresh: &[NewKey; 2], scribe: &Scribe) -> Result<bool, DbError> {
+    let Some(state) = store::delete(tx, environment, kid)? else { return Ok(false) };
+    let [first, second] = fresh;
+    let next = store::find_next(tx, environment, ALGORITHM)?;
+    match (state, next) {
+        (KeyState::Active, Some(next)) => {
+            store::mark_active(tx, environment, &next.kid, scribe.now)?;
+            store::insert(tx, environment, first, KeyState::Next)?;
+        }
+        (KeyState::Active, None) => insert_first(tx, environment, first, second)?,
+        (KeyState::Next, _) => store::insert(tx, environment, first, KeyState::Next)?,
+        (KeyState::Retiring, _) => {}
+    }
+    let revocation =
+        Revocation { kind: Kind::SigningKey, id: kid.to_owned(), user_id: None, organization_id: None, reason: "signing_key_revoked" };
+    revocations::insert(tx, environment, &revocation, scribe)?;
+    scribe.record(tx, environment, &Event::new("signing_key.revoked", serde_json::json!({"object": "signing_key", "id": kid})))?;
+    Ok(true)
 }

@@ -6,6 +6,8 @@ use gatewright_jose::{Algorithm, JoseError, Jwk, MasterKey, SigningKey};
 
 use crate::platform::cx::EnvironmentId;
 
+/// What access tokens are signed with: the one algorithm that every WorkOS SDK accepts.
+pub const ALGORITHM: Algorithm = Algorithm::RS256;
 pub(super) const PURPOSE: &str = "signing_key";
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl NewKey {
 
 #[cfg(not(any(test, feature = "testkit")))]
 fn generate(kid: String) -> Result<SigningKey, JoseError> {
-    SigningKey::generate(Algorithm::RS256, kid)
+    SigningKey::generate(ALGORITHM, kid)
 }
 
 /// Tests make hundreds of environments: eight RSA keys, made once, take turns, so that no two live keys of one test are the same.
@@ -96,10 +98,9 @@ fn generate(kid: String) -> Result<SigningKey, JoseError> {
     static MADE: [std::sync::OnceLock<gatewright_base::Secret<Vec<u8>>>; 8] = [const { std::sync::OnceLock::new() }; 8];
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let slot = &MADE[TURN.fetch_add(1, Ordering::Relaxed) % MADE.len()];
-    let der = slot.get_or_init(|| {
-        SigningKey::generate(Algorithm::RS256, "test".to_owned()).map(|key| key.to_pkcs8()).unwrap_or_else(|_| Vec::new().into())
-    });
-    SigningKey::from_pkcs8(Algorithm::RS256, kid, der.reveal())
+    let der = slot
+        .get_or_init(|| SigningKey::generate(ALGORITHM, "test".to_owned()).map(|key| key.to_pkcs8()).unwrap_or_else(|_| Vec::new().into()));
+    SigningKey::from_pkcs8(ALGORITHM, kid, der.reveal())
 }
 
 pub(super) fn context(environment: &EnvironmentId, kid: &str) -> String {

@@ -76,6 +76,13 @@ pub fn mark_active(tx: &mut Tx<'_>, environment: &EnvironmentId, kid: &str, now:
     Ok(tx.execute(MARK_ACTIVE, params![environment, kid, now])? == 1)
 }
 
+/// The state that the key was in.
+pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, kid: &str) -> Result<Option<KeyState>, DbError> {
+    let Some(mut row) = tx.take_once(DELETE, params![environment, kid])? else { return Ok(None) };
+    let state = row.text()?;
+    KeyState::from_text(&state).map(Some).ok_or_else(|| DbError::Other(format!("signing_keys.state of {kid} is {state:?}")))
+}
+
 pub fn delete_gone(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
     tx.execute(DELETE_GONE, params![now])
 }
@@ -104,4 +111,5 @@ pub const MARK_RETIRING: &str = "UPDATE signing_keys SET state = 'retiring', ret
      WHERE environment_id = $1 AND algorithm = $2 AND state = 'active'";
 pub const MARK_ACTIVE: &str =
     "UPDATE signing_keys SET state = 'active', activated_at = $3 WHERE environment_id = $1 AND id = $2 AND state = 'next'";
+pub const DELETE: &str = "DELETE FROM signing_keys WHERE environment_id = $1 AND id = $2 RETURNING state";
 pub const DELETE_GONE: &str = "DELETE FROM signing_keys WHERE state = 'retiring' AND gone_at <= $1";

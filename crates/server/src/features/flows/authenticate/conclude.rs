@@ -6,7 +6,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
-use super::failures::{Origin, record_success};
+use super::failures::{Origin, record_refusal, record_success};
 use super::model::{AuthenticateResponse, Decision, Facts, OrganizationChoice, Permit, Refusal, SecondFactor, StepUp, decide};
 use super::wire::{refusal_error, step_up_error};
 use super::{inviting, joining};
@@ -83,7 +83,10 @@ pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<Authent
             issue(cx, attempt, permit, spend, ready).await
         }
         Decision::StepUp(step) => Err(step_up(cx, &attempt, step, spend).await?.error),
-        Decision::Refuse(refusal) => Err(refusal_error(refusal)),
+        Decision::Refuse(refusal) => {
+            record_refusal(cx, &attempt, refusal).await?;
+            Err(refusal_error(refusal))
+        }
     }
 }
 

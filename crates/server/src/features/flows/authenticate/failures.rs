@@ -3,9 +3,13 @@
 use gatewright_db::{DbError, Tx};
 use serde_json::json;
 
+use super::conclude::Attempt;
+use super::model::Refusal;
+use crate::features::credentials::email_verifications::Redemption;
 use crate::features::credentials::methods::Method;
-use crate::features::records::users::UserId;
-use crate::platform::cx::EnvironmentId;
+use crate::features::records::users::{self, UserId};
+use crate::platform::actor::Actor;
+use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
 
 /// Where a sign-in comes from, for its events and its session.
@@ -58,4 +62,56 @@ pub fn record_success(
         "user_agent": origin.user_agent,
     });
     scribe.record(tx, environment, &Event::new(method.event_name(true), data))
+}
+
+/// Records `authentication.email_verification_succeeded`, or `_failed` with the reason: what became of a code that proves an address.
+pub fn record_email_verification(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &UserId,
+    origin: &Origin,
+    redemption: &Redemption,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
+    let known = users::find(tx, environment, user)?;
+    let mut data = json!({
+        "type": "email_verification",
+        "status": "succeeded",
+        "user_id": user,
+        "email": known.as_ref().map(|user| user.email.as_str()),
+        "ip_address": origin.ip_address,
+        "user_agent": origin.user_agent,
+    });
+    let name = match redemption {
+        Redemption::Redeemed { .. } => "authentication.email_verification_succeeded",
+        Redemption::Refused { reason } => {
+            data["status"] = json!("failed");
+            data["error"] = json!({"code": reason.code(), "message": reason.code().replace('_', " ")});
+            "authentication.email_verification_failed"
+        }
+    };
+    scribe.record(tx, environment, &Event::new(name, data))
+}
+
+/// Writes the platform's own entry `authentication.refused`: the proof was good, and the environment or the organization lets nobody in by it.
+pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Result<(), DbError> {
+    let (environment, scribe) = (attempt.client.environment.id.clone(), cx.scribe(Actor::System));
+    let reason = match refusal {
+        Refusal::MethodNotAllowed => "method_not_allowed",
+        Refusal::NotAMember => "not_a_member",
+    };
+    let event = Event::new(
+        "authentication.refused",
+        json!({
+            "type": attempt.method.event_type(),
+            "reason": reason,
+            "user_id": attempt.user.id,
+            "email": attempt.user.email.as_str(),
+            "client_id": attempt.client.id,
+            "organization_id": attempt.requested_organization,
+            "ip_address": attempt.origin.ip_address,
+            "user_agent": attempt.origin.user_agent,
+        }),
+    );
+    cx.db().write(move |tx| scribe.record(tx, &environment, &event)).await
 }

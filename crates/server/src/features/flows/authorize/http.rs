@@ -293,7 +293,7 @@ async fn logout(State(cx): State<Cx>, headers: HeaderMap, query: Query) -> Resul
     let of_session = environment.clone();
     cx.db()
         .write(move |tx| {
-            sessions::end(tx, &of_session, &id, &scribe)?;
+            sessions::end(tx, &of_session, &id, sessions::Ending::SignedOut, &scribe)?;
             if let Some(hash) = &browser_token {
                 browser_sessions::delete(tx, &of_session, hash)?;
             }

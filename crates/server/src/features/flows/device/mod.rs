@@ -7,7 +7,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Approval, DeviceCode, Poll, decide_poll};
+pub use model::{Approval, DeviceCode, LIFETIME, Poll, decide_poll};
 pub use store::{bind, find_and_stamp, find_by_user_code, mark_approved, mark_denied, take};
 
 use crate::features::Feature;

@@ -7,6 +7,7 @@ use gatewright_db::{DbError, Tx};
 use crate::features::credentials::{api_keys, sessions};
 use crate::features::flows::users::emptying;
 use crate::features::records::groups;
+use crate::features::records::log_streams;
 use crate::features::records::organization_domains::{self, Claim, DomainName, InsertRefusal, in_one_order};
 use crate::features::records::organization_memberships;
 use crate::features::records::organizations::{self, Organization, OrganizationChange, OrganizationId, OrganizationView, search_key};
@@ -109,6 +110,7 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &OrganizationId,
     organization_domains::replace(tx, environment, id, &[], scribe)?.map_err(Refusal::Domain)?;
     api_keys::delete_of_organization(tx, environment, id, scribe)?;
     groups::delete_of_organization(tx, environment, id, scribe)?;
+    log_streams::delete_of_organization(tx, environment, id, scribe)?;
     organization_memberships::delete_of_organization(tx, environment, id, scribe)?;
     roles::delete_of_organization(tx, environment, id, scribe)?;
     organizations::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;

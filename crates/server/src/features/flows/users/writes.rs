@@ -5,12 +5,14 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 
 use super::model::{emptying, is_other_address};
+use crate::features::credentials::sessions::Ending;
 use crate::features::credentials::{email_changes, email_verifications, magic_auths, password_resets, passwords, sessions};
 use crate::features::flows::organization_memberships::{self, LastAdmin};
 use crate::features::records::users::{self, MetadataPatch, User, UserChange, UserId, UserView};
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};
 use crate::platform::fields::FieldError;
+use crate::platform::revocations::{self, CredentialChange};
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -81,9 +83,11 @@ pub fn update(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, update:
     users::update(tx, environment, &changed)?;
     if let Some(hash) = &update.password_hash {
         passwords::upsert(tx, environment, id, hash, now)?;
+        revocations::insert_credential_change(tx, environment, &CredentialChange::password(id.as_str(), "update"), scribe)?;
     }
     if new_address || update.password_hash.is_some() {
-        sessions::end_of_user(tx, environment, id, scribe)?;
+        let why = if new_address { Ending::EmailChanged } else { Ending::PasswordChanged };
+        sessions::end_of_user(tx, environment, id, why, scribe)?;
         close_under_way(tx, environment, id, now)?;
     }
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&changed)))?;
@@ -96,6 +100,8 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &UserId, scribe:
         return Err(Refusal::NotFound);
     }
     organization_memberships::delete_of_user(tx, environment, id, scribe)?.map_err(Refusal::LastAdmin)?;
+    // Before the row goes: the tables take the sessions along silently.
+    sessions::revoke_of_deleted_user(tx, environment, id, scribe)?;
     let user = users::delete(tx, environment, id)?.ok_or(Refusal::NotFound)?;
     scribe.record(tx, environment, &Event::new("user.deleted", UserView::from(&user)))?;
     Ok(())

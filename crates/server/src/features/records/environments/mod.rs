@@ -6,14 +6,35 @@ mod store;
 
 pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
 pub use store::{
-    ClientRow, KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert, insert_client, insert_key, insert_meta, list,
-    list_client_rows, list_clients, list_keys, revoke_key, update_settings,
+    ClientRow, KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert_client, insert_key, insert_meta, list, list_client_rows,
+    list_clients, list_keys, revoke_key,
 };
 
-use gatewright_db::DbError;
+use gatewright_base::Timestamp;
+use gatewright_db::{DbError, Tx};
 
 use crate::platform::cx::{Cx, EnvironmentId};
-use crate::platform::last_uses;
+use crate::platform::{last_uses, revocations};
+
+pub fn insert(tx: &mut Tx<'_>, environment: &Environment) -> Result<(), DbError> {
+    store::insert(tx, environment)?;
+    revocations::insert_token_lifetime(tx, &environment.id, environment.settings.access_token_seconds)
+}
+
+/// `false`: there is no such environment.
+pub fn update_settings(tx: &mut Tx<'_>, id: &EnvironmentId, settings: &Settings, now: Timestamp) -> Result<bool, DbError> {
+    if !store::update_settings(tx, id, settings, now)? {
+        return Ok(false);
+    }
+    revocations::mark_token_lifetime(tx, id, settings.access_token_seconds, now)?;
+    Ok(true)
+}
+
+/// Whether the caller's key opens anything still: for an answer that goes on for long.
+pub async fn is_live_key(cx: &Cx, environment: &EnvironmentId, key_id: &str) -> Result<bool, DbError> {
+    let (environment, id) = (environment.clone(), EnvironmentKeyId::from_text(key_id));
+    cx.db().read(move |tx| store::is_live_key(tx, &environment, &id)).await
+}
 
 /// Who holds `key`, if it is live. Development keys are known only to a development server.
 pub async fn find_key_holder(cx: &Cx, key: &str) -> Result<Option<KeyHolder>, DbError> {

@@ -95,6 +95,10 @@ pub fn find_key_holder(tx: &mut Tx<'_>, secret_hash: &str) -> Result<Option<KeyH
         .transpose()
 }
 
+pub fn is_live_key(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &EnvironmentKeyId) -> Result<bool, DbError> {
+    Ok(tx.optional(IS_LIVE_KEY, params![environment, id])?.is_some())
+}
+
 /// One API key as an operator sees it: id, name, the ends of its value, when made, when revoked, when last used.
 pub struct KeyRow {
     pub id: EnvironmentKeyId,
@@ -162,6 +166,7 @@ pub const MARK_KEY_USED: &str = "UPDATE environment_keys SET last_used_at = $3 \
 pub const INSERT_KEY: &str = "INSERT INTO environment_keys (id, environment_id, name, secret_hash, obfuscated, dev, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 pub const FIND_KEY_HOLDER: &str = "SELECT environment_id, id, dev FROM environment_keys WHERE secret_hash = $1 AND revoked_at IS NULL";
+pub const IS_LIVE_KEY: &str = "SELECT 1 FROM environment_keys WHERE environment_id = $1 AND id = $2 AND revoked_at IS NULL";
 pub const LIST_KEYS: &str =
     "SELECT id, name, obfuscated, created_at, revoked_at, last_used_at FROM environment_keys WHERE environment_id = $1 ORDER BY id";
 pub const REVOKE_KEY: &str = "UPDATE environment_keys SET revoked_at = $3 WHERE environment_id = $1 AND id = $2 AND revoked_at IS NULL";

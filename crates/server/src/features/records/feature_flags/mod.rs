@@ -2,6 +2,7 @@
 //! `organizations.feature-flags` and `user-management.users.feature-flags`). Upstream makes flags on its dashboard only: creating,
 //! changing and deleting them are operations of our own. `GET /sdk/feature-flags` feeds the Node SDK's runtime client (contract 6.13).
 
+mod context;
 mod http;
 mod model;
 mod store;
@@ -65,7 +66,8 @@ pub fn insert(
         store::delete(tx, environment, &flag.slug)?;
         return Ok(Err(Refusal::TooManyFlags));
     }
-    record(tx, environment, "flag.created", &flag, scribe)?;
+    let context = context::plain(tx, environment)?;
+    record(tx, environment, "flag.created", &flag, context, scribe)?;
     Ok(Ok(flag))
 }
 
@@ -87,7 +89,8 @@ pub fn update(
         return Ok(Some(before));
     }
     store::update(tx, environment, &after)?;
-    record(tx, environment, "flag.updated", &after, scribe)?;
+    let context = context::of_update(tx, environment, &before, &after)?;
+    record(tx, environment, "flag.updated", &after, context, scribe)?;
     Ok(Some(after))
 }
 
@@ -101,7 +104,9 @@ pub fn mark_enabled(
 ) -> Result<Option<FeatureFlag>, DbError> {
     match store::mark_enabled(tx, environment, slug, enabled, scribe.now)? {
         Some(flag) => {
-            record(tx, environment, "flag.updated", &flag, scribe)?;
+            let before = FeatureFlag { enabled: !enabled, ..flag.clone() };
+            let context = context::of_update(tx, environment, &before, &flag)?;
+            record(tx, environment, "flag.updated", &flag, context, scribe)?;
             Ok(Some(flag))
         }
         // It was so already, or is not there.
@@ -112,7 +117,8 @@ pub fn mark_enabled(
 /// Deletes the flag and its targets.
 pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, slug: &str, scribe: &Scribe) -> Result<bool, DbError> {
     let Some(flag) = store::delete(tx, environment, slug)? else { return Ok(false) };
-    record(tx, environment, "flag.deleted", &flag, scribe)?;
+    let context = context::plain(tx, environment)?;
+    record(tx, environment, "flag.deleted", &flag, context, scribe)?;
     Ok(true)
 }
 
@@ -140,7 +146,8 @@ pub fn insert_target(
         store::delete_target(tx, environment, &flag.id, target)?;
         return Ok(Err(Refusal::TooManyTargets));
     }
-    record(tx, environment, "flag.rule_updated", &flag, scribe)?;
+    let context = context::of_target(tx, environment, &flag, target, true)?;
+    record(tx, environment, "flag.rule_updated", &flag, context, scribe)?;
     Ok(Ok(()))
 }
 
@@ -155,7 +162,8 @@ pub fn delete_target(
     if !store::delete_target(tx, environment, &flag.id, target)? {
         return Ok(Err(Refusal::NoTarget));
     }
-    record(tx, environment, "flag.rule_updated", &flag, scribe)?;
+    let context = context::of_target(tx, environment, &flag, target, false)?;
+    record(tx, environment, "flag.rule_updated", &flag, context, scribe)?;
     Ok(Ok(()))
 }
 
@@ -197,6 +205,13 @@ fn by_id(flags: Vec<FeatureFlag>) -> BTreeMap<FeatureFlagId, FeatureFlag> {
     flags.into_iter().map(|flag| (flag.id.clone(), flag)).collect()
 }
 
-fn record(tx: &mut Tx<'_>, environment: &EnvironmentId, name: &'static str, flag: &FeatureFlag, scribe: &Scribe) -> Result<(), DbError> {
-    scribe.record(tx, environment, &Event::new(name, model::FeatureFlagEvent::of(flag, environment)))
+fn record(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    name: &'static str,
+    flag: &FeatureFlag,
+    context: serde_json::Value,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
+    scribe.record(tx, environment, &Event::new(name, model::FeatureFlagEvent::of(flag, environment)).with_context(context))
 }

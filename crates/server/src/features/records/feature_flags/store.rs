@@ -192,6 +192,24 @@ fn from_row(mut row: Row) -> Result<FeatureFlag, DbError> {
     })
 }
 
+/// Some targets of one flag.
+pub fn list_users_of(tx: &mut Tx<'_>, environment: &EnvironmentId, flag: &FeatureFlagId, limit: u32) -> Result<Vec<UserId>, DbError> {
+    tx.list(LIST_USERS_OF, params![environment, flag, limit])?.iter_mut().map(Row::id).collect()
+}
+
+pub fn list_organizations_of(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    flag: &FeatureFlagId,
+    limit: u32,
+) -> Result<Vec<OrganizationId>, DbError> {
+    tx.list(LIST_ORGANIZATIONS_OF, params![environment, flag, limit])?.iter_mut().map(Row::id).collect()
+}
+
+pub const LIST_USERS_OF: &str =
+    "SELECT user_id FROM feature_flag_users WHERE environment_id = $1 AND flag_id = $2 ORDER BY user_id LIMIT $3";
+pub const LIST_ORGANIZATIONS_OF: &str =
+    "SELECT organization_id FROM feature_flag_organizations WHERE environment_id = $1 AND flag_id = $2 ORDER BY organization_id LIMIT $3";
 pub const INSERT: &str = "INSERT INTO feature_flags (environment_id, id, slug, name, description, owner_email, owner_first_name, \
      owner_last_name, tags, enabled, default_value, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) \

@@ -20,6 +20,7 @@ use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 use crate::platform::events::{Event, Scribe};
+use crate::platform::revocations::{self, Kind, Revocation};
 
 /// What came of [`insert`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,11 @@ pub fn deactivate(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipI
     if !store::mark_inactive(tx, environment, id, scribe.now)? {
         return Ok(None);
     }
-    updated(tx, environment, id, scribe)
+    let inactive = updated(tx, environment, id, scribe)?;
+    if let Some(membership) = &inactive {
+        revoke(tx, environment, membership, "membership_deactivated", scribe)?;
+    }
+    Ok(inactive)
 }
 
 /// Gives the membership these roles and no others, first by priority first. `None`: it is gone.
@@ -92,13 +97,16 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId, s
         return Ok(None);
     }
     record(tx, environment, "organization_membership.deleted", &membership, scribe)?;
+    if membership.status == Status::Active {
+        revoke(tx, environment, &membership, "membership_deleted", scribe)?;
+    }
     Ok(Some(membership))
 }
 
-/// Deletes every membership of a user, so that each is told of: the cascade of the tables would be silent.
+/// Deletes every membership of a user, so that each is told of: the cascade of the tables would be silent. Guards hear of the user.
 pub fn delete_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<(), DbError> {
     let all = store::list_all_of_user(tx, environment, user)?;
-    delete_each(tx, environment, &all, scribe)
+    delete_each(tx, environment, &all, scribe).map(drop)
 }
 
 /// As [`delete_of_user`], for an organization that goes with all its members.
@@ -113,17 +121,47 @@ pub fn delete_of_organization(
         if some.is_empty() {
             return Ok(());
         }
-        delete_each(tx, environment, &some, scribe)?;
+        for membership in delete_each(tx, environment, &some, scribe)? {
+            if membership.status == Status::Active {
+                revoke(tx, environment, membership, "organization_deleted", scribe)?;
+            }
+        }
     }
 }
 
-fn delete_each(tx: &mut Tx<'_>, environment: &EnvironmentId, some: &[Membership], scribe: &Scribe) -> Result<(), DbError> {
+fn delete_each<'a>(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    some: &'a [Membership],
+    scribe: &Scribe,
+) -> Result<Vec<&'a Membership>, DbError> {
+    let mut deleted = Vec::with_capacity(some.len());
     for membership in some {
         if store::delete(tx, environment, &membership.id)? {
             record(tx, environment, "organization_membership.deleted", membership, scribe)?;
+            deleted.push(membership);
         }
     }
-    Ok(())
+    Ok(deleted)
+}
+
+/// Ends what the user holds for the organization, in whatever session: one that has moved on to another organization is not ended with
+/// the membership, and its earlier access token must be.
+fn revoke(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    membership: &Membership,
+    reason: &'static str,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
+    let revocation = Revocation {
+        kind: Kind::OrganizationMembership,
+        id: membership.id.to_string(),
+        user_id: Some(membership.user_id.to_string()),
+        organization_id: Some(membership.organization_id.to_string()),
+        reason,
+    };
+    revocations::insert(tx, environment, &revocation, scribe)
 }
 
 fn updated(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &MembershipId, scribe: &Scribe) -> Result<Option<Membership>, DbError> {

@@ -12,7 +12,7 @@ use crate::features::credentials::email_verifications::{self, Redemption, Target
 use crate::features::credentials::letters::{self, MailRefused};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
-use crate::features::flows::authenticate::StepUp;
+use crate::features::flows::authenticate::{Origin, StepUp, record_email_verification};
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -176,6 +176,7 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     // Without a half-done sign-in (the address was somebody's already) no code can be right; the answer is the same.
     let Some(hash) = waiting.pending_hash(&cx) else { return again(RETRY, FormError::CodeWrong) };
     let (client, now, cx_in, scribe) = (waiting.client.clone(), cx.now(), cx.clone(), cx.scribe(Actor::System));
+    let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     let outcome = cx
         .db()
         .write(move |tx| {
@@ -186,6 +187,7 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
             };
             let id = pending.email_verification_id.clone().unwrap_or_default();
             let redemption = email_verifications::redeem(tx, cx_in.master_key(), environment, Target::Id(&id), &code, &scribe)?;
+            record_email_verification(tx, environment, &pending.user_id, &origin, &redemption, &scribe)?;
             if matches!(redemption, Redemption::Redeemed { .. }) && !pending_authentications::take(tx, environment, &hash, now)? {
                 return Ok(None);
             }

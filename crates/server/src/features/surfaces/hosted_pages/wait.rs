@@ -133,12 +133,16 @@ impl Waiting {
             }
             Decision::StepUp(step) => Err(ApiError::internal(&format!("the hosted pages have no page for {}", step.code())).into()),
             Decision::Refuse(Refusal::NotAMember) => {
+                authenticate::record_refusal(cx, &attempt, Refusal::NotAMember).await?;
                 // The app asked for the organization, so the app is told; the person's account is in order.
                 let text = "The user is not a member of the organization.";
                 let back = authorize::refuse(cx, &self.request, "access_denied", text).await?;
                 back.map(|location| go(&location, [])).ok_or_else(|| Refused::page(Problem::RequestExpired))
             }
-            Decision::Refuse(refusal) => Err(authenticate::refusal_error(refusal).into()),
+            Decision::Refuse(refusal) => {
+                authenticate::record_refusal(cx, &attempt, refusal).await?;
+                Err(authenticate::refusal_error(refusal).into())
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the command line does: environments and their keys, redirects and first users. No route leads here.
 
+mod entries;
 mod flags;
 mod model;
 mod permissions;
@@ -87,7 +88,7 @@ async fn insert_environment(
     let client_id: ClientId = cx.next_id();
     let key = MintedKey::new(cx, dev_key);
     let created = Created { environment: environment.clone(), client_id: client_id.clone(), api_key: key.secret.clone() };
-    let chance = cx.clone();
+    let (chance, scribe) = (cx.clone(), cx.scribe(Actor::Operator));
     let inserted = cx
         .db()
         .write(move |tx| {
@@ -102,6 +103,8 @@ async fn insert_environment(
                 Some(next) => signing_keys::insert_first(tx, &environment.id, &active, next)?,
                 None => signing_keys::insert(tx, &environment.id, &active, KeyState::Active)?,
             }
+            let event = entries::environment_created(&environment, &client_id, &key.fact("first key"));
+            scribe.record(tx, &environment.id, &event)?;
             Ok(())
         })
         .await;
@@ -133,8 +136,18 @@ pub async fn load_environment(cx: &Cx, name: &str) -> Result<Environment, Operat
 /// Replaces the settings after checking them.
 pub async fn update_settings(cx: &Cx, environment: &Environment, settings: Settings) -> Result<(), OperatorError> {
     model::check_settings(&settings)?;
-    let (id, now) = (environment.id.clone(), cx.now());
-    let updated = cx.db().write(move |tx| environments::update_settings(tx, &id, &settings, now)).await?;
+    let (id, scribe) = (environment.id.clone(), cx.scribe(Actor::Operator));
+    let updated = cx.db().write(move |tx| {
+        let Some(before) = environments::find(tx, &id)? else { return Ok::<_, DbError>(false) };
+        if !environments::update_settings(tx, &id, &settings, scribe.now)? {
+            return Ok(false);
+        }
+        if let Some(event) = entries::environment_updated(&before, &settings) {
+            scribe.record(tx, &id, &event)?;
+        }
+        Ok(true)
+    });
+    let updated = updated.await?;
     if updated { Ok(()) } else { Err(OperatorError::no_environment(&environment.name, &[])) }
 }
 
@@ -149,8 +162,12 @@ pub async fn create_api_key(cx: &Cx, environment: &Environment, name: &str, dev:
     model::check_name(name)?;
     let key = MintedKey::new(cx, dev);
     let created = CreatedKey { id: key.id.to_string(), secret: key.secret.clone() };
-    let (id, name, now) = (environment.id.clone(), name.to_owned(), cx.now());
-    cx.db().write(move |tx| key.insert(tx, &id, &name, now)).await?;
+    let (id, name, scribe) = (environment.id.clone(), name.to_owned(), cx.scribe(Actor::Operator));
+    let inserted = cx.db().write(move |tx| {
+        key.insert(tx, &id, &name, scribe.now)?;
+        scribe.record(tx, &id, &entries::key_created(&key.fact(&name)))
+    });
+    inserted.await?;
     Ok(created)
 }
 
@@ -163,8 +180,15 @@ pub async fn list_api_keys(cx: &Cx, environment: &EnvironmentId) -> Result<Vec<A
 
 /// The key is refused from the next request on. False if there is no live key of that id.
 pub async fn revoke_api_key(cx: &Cx, environment: &EnvironmentId, id: &str) -> Result<bool, DbError> {
-    let (environment, id, now) = (environment.clone(), gatewright_base::Id::from_text(id), cx.now());
-    cx.db().write(move |tx| environments::revoke_key(tx, &environment, &id, now)).await
+    let (environment, id, scribe) = (environment.clone(), gatewright_base::Id::from_text(id), cx.scribe(Actor::Operator));
+    let revoked = cx.db().write(move |tx| {
+        let revoked = environments::revoke_key(tx, &environment, &id, scribe.now)?;
+        if revoked {
+            scribe.record(tx, &environment, &entries::key_revoked(id.as_str()))?;
+        }
+        Ok(revoked)
+    });
+    revoked.await
 }
 
 /// Whether `secret` is a live API key of the environment.
@@ -193,6 +217,11 @@ pub async fn rotate_signing_key(cx: &Cx, environment: &Environment) -> Result<St
         Err(RotateError::Raced) => Err(OperatorError::refused("another rotation came first", "nothing is left to do")),
         Err(RotateError::Db(error)) => Err(error.into()),
     }
+}
+
+/// Drops a signing key at once, with what it signed. False if the environment has no key of that `kid`.
+pub async fn revoke_signing_key(cx: &Cx, environment: &EnvironmentId, kid: &str) -> Result<bool, DbError> {
+    signing_keys::revoke(cx, environment, kid, Actor::Operator).await
 }
 
 /// Registers where a sign-in (or sign-out) may return to; the first one is also the default.
@@ -395,6 +424,11 @@ impl MintedKey {
     fn new(cx: &Cx, dev: bool) -> Self {
         let rng: &dyn Rng = cx.rng();
         Self { id: cx.next_id(), secret: api_key::mint(dev, rng), dev }
+    }
+
+    fn fact(&self, name: &str) -> entries::KeyFact {
+        let obfuscated_value = api_key::obfuscate(self.secret.reveal());
+        entries::KeyFact { id: self.id.to_string(), name: name.to_owned(), obfuscated_value }
     }
 
     fn insert(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, name: &str, now: gatewright_base::Timestamp) -> Result<(), DbError> {

@@ -61,6 +61,7 @@ pub struct NewMember {
 pub struct SigningKey {
     pub kid: String,
     pub state: &'static str,
+    pub algorithm: Option<String>,
     pub created_at: Timestamp,
     /// When verifiers will no longer be shown it.
     pub gone_at: Option<Timestamp>,
@@ -68,7 +69,7 @@ pub struct SigningKey {
 
 impl From<StoredKey> for SigningKey {
     fn from(key: StoredKey) -> Self {
-        Self { state: key.state.as_str(), created_at: key.created_at, gone_at: key.gone_at, kid: key.kid }
+        Self { state: key.state.as_str(), algorithm: key.public.alg, created_at: key.created_at, gone_at: key.gone_at, kid: key.kid }
     }
 }
 

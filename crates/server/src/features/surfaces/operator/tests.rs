@@ -171,6 +171,7 @@ both_engines!(a_database_remembers_its_master_key_and_its_maker, |app| async mov
         rng: std::sync::Arc::new(gatewright_jose::SystemRng),
         master_key: MasterKey::generate(&gatewright_jose::SystemRng),
         dns: std::sync::Arc::new(crate::testkit::TestDns::default()),
+        network: std::sync::Arc::new(crate::testkit::TestNetwork::default()),
     };
     let config = Config { public_url: "http://localhost:4700".to_owned(), dev: true, ..Config::default() };
     let stranger = crate::build(config, parts).unwrap();

@@ -100,6 +100,7 @@ async fn end_session_of(
     let Some(session) = code.session_id.clone().filter(|id| !id.is_empty()) else { return Ok(()) };
     let (environment, scribe) = (client.environment.id.clone(), cx.scribe(Actor::System));
     tracing::warn!(session, client = %client.id, "authorization code used twice; its session ends");
-    cx.db().write(move |tx| sessions::end(tx, &environment, &SessionId::from_text(session.clone()), &scribe)).await?;
+    let id = SessionId::from_text(session);
+    cx.db().write(move |tx| sessions::end(tx, &environment, &id, sessions::Ending::AuthorizationCodeReused, &scribe)).await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::pending_authentications;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
+use crate::features::flows::authenticate::failures::record_email_verification;
 use crate::features::flows::authenticate::inviting::find_carried;
 use crate::features::flows::authenticate::limits;
 use crate::features::flows::authenticate::model::{AuthenticateResponse, StepUp};
@@ -26,6 +27,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let hash = hash_secret(&required(call.body.pending_authentication_token, "pending_authentication_token")?);
     limits::count_authenticate(cx, &call.client.environment.id, &hash).await?;
     let (client, now, scribe, cx_in, token_hash) = (call.client.clone(), cx.now(), cx.scribe(Actor::System), cx.clone(), hash.clone());
+    let origin = call.origin.clone();
     let outcome = cx
         .db()
         .write(move |tx| {
@@ -36,6 +38,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
             };
             let verification = pending.email_verification_id.clone().unwrap_or_default();
             let redemption = email_verifications::redeem(tx, cx_in.master_key(), environment, Target::Id(&verification), &code, &scribe)?;
+            record_email_verification(tx, environment, &pending.user_id, &origin, &redemption, &scribe)?;
             Ok(Some((pending, redemption)))
         })
         .await?;

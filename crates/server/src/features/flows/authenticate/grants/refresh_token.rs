@@ -12,7 +12,7 @@ use gatewright_jose::{SigningKey, hash_secret, random_token};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Call, Grant, Secret, required};
-use crate::features::credentials::sessions::{self, RefreshToken, Rotation, Session, Standing, tokens};
+use crate::features::credentials::sessions::{self, Ending, RefreshToken, Rotation, Session, Standing, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
 use crate::features::flows::authenticate::model::{AuthenticateResponse, Refusal};
@@ -224,7 +224,7 @@ async fn reuse(cx: &Cx, client: &Client, found: &Found) -> Result<ApiError, ApiE
         .write(move |tx| {
             scribe.record(tx, &environment, &Event::new("session.refresh_token_reused", data.clone()))?;
             if ends {
-                sessions::end(tx, &environment, &session, &scribe)?;
+                sessions::end(tx, &environment, &session, Ending::RefreshTokenReused, &scribe)?;
             }
             Ok::<_, DbError>(())
         })
