@@ -23,6 +23,7 @@ __all__ = [
     "Resolved",
     "TestKey",
     "User",
+    "Watching",
     "__version__",
     "_after_fork",
     "_after_fork_in_parent",
@@ -392,11 +393,32 @@ class Guard:
         *,
         session_id: str | None = None,
         user_id: str | None = None,
+        organization_id: str | None = None,
         client_id: str | None = None,
         key_id: str | None = None,
         for_seconds: int = 600,
     ) -> None:
-        """From now on this guard refuses what is named; keep it as long as its tokens live. ValueError when nothing is named."""
+        """From now on this guard refuses what is named; keep it as long as its tokens live. With `organization_id`, of the user what is
+        theirs within the organization. ValueError when nothing is named.
+        """
+    def on_revoked(self, principal: Principal, callback: Callable[[], None]) -> Watching:
+        """Calls `callback` once the principal is revoked, here or at the server; at once if it is already. On any thread: return soon."""
+    def health(self) -> dict[str, Any]:
+        """Whether word of revocations comes in: `revocations` is `live`, `stale` or `off`, `age_seconds` the time since the last word, and
+        `reason` why it is not live. Starts listening where nobody does yet.
+        """
+    def report_denied(
+        self,
+        reason: str,
+        status: int,
+        method: str,
+        headers: _Headers,
+        websocket: bool,
+        path: str,
+        client_ip: str | None = None,
+        user_agent: str | None = None,
+    ) -> None:
+        """Tells the server, in a batch and sometime soon, that a request was answered with 401 or 403. Never blocks."""
     def is_revoked(self, principal: Principal) -> bool: ...
     def warm(self) -> None:
         """Starts fetching keys; returns at once."""
@@ -406,6 +428,12 @@ class Guard:
         """Ends the threads. Work under way is answered with a refusal. The package does it at exit by itself."""
     def stats(self) -> dict[str, int]:
         """Counters since the start: key fetches, refreshes, introspections, cache hits and so on."""
+
+@final
+class Watching:
+    """Somebody who waits for a revocation, see `Guard.on_revoked`; let go, nobody does any more."""
+
+    def cancel(self) -> None: ...
 
 @final
 class Gate:

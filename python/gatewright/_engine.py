@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, Literal, TypedDict, TypeVar, cast
 
 from gatewright._cookies_hook import Exchange, Scope, install
 from gatewright._core import Guard, LoginResult, Need, Principal, Refusal, Requirement, Resolved
-from gatewright._settings import CookieFormat, Issuer, SameSite, Settings, explain, is_loopback, read_environment
+from gatewright._settings import CookieFormat, Issuer, SameSite, Settings, WhenStale, explain, is_loopback, read_environment
 
 _NUMBERS = itertools.count(1)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -22,6 +22,14 @@ _OF_THE_CREDENTIAL = frozenset(
 
 E = TypeVar("E", bound="Engine")
 T = TypeVar("T")
+
+
+class Health(TypedDict):
+    """What `Gatewright.health` says."""
+
+    revocations: Literal["live", "stale", "off"]
+    age_seconds: float | None
+    reason: str | None
 
 
 class Demand:
@@ -46,7 +54,10 @@ class Engine:
     the client id. `issuers`: other OpenID providers. `sessions_issuer`: `iss` of session tokens if the server pins another.
     `resource_metadata`: URL named in challenges (RFC 9728). `leeway`: seconds clocks may be off, at most 60.
     `cache_entries`: how many verified credentials are remembered. `redirect_to_login`: a person who opens a guarded page in the
-    browser without being signed in is sent to the sign-in and back; calls by scripts are answered 401 as ever.
+    browser without being signed in is sent to the sign-in and back; calls by scripts are answered 401 as ever. `feed_stale_after`: seconds
+    without word of revocations after which some may have been missed, 5 to 300. `when_stale`: what becomes of requests then; "allow"
+    lets valid tokens in until they expire, "check" asks the server about each. `report_denied_requests`: whether the server's audit log
+    is told of refusals, in batches.
 
     Raises `SettingsError` (a ValueError): one line that says what is wrong and what to do.
     """
@@ -72,6 +83,9 @@ class Engine:
         leeway: int = 10,
         cache_entries: int = 10_000,
         redirect_to_login: bool = False,
+        feed_stale_after: int = 10,
+        when_stale: WhenStale = "allow",
+        report_denied_requests: bool = True,
     ) -> None:
         self.settings = Settings(
             base_url=base_url.rstrip("/"),
@@ -92,6 +106,9 @@ class Engine:
             leeway=leeway,
             cache_entries=cache_entries,
             redirect_to_login=redirect_to_login,
+            feed_stale_after=feed_stale_after,
+            when_stale=when_stale,
+            report_denied_requests=report_denied_requests,
         )
         try:
             self.core = Guard(json.dumps(self.settings.to_config()))
@@ -173,6 +190,25 @@ class Engine:
         elif principal.via != "bearer":
             exchange.forbid_caching()
 
+    def _report(self, scope: Scope, refusal: Refusal) -> None:
+        """Hands a refusal that is about to be answered to the guard, which tells the server in its own time."""
+        if refusal.status not in (401, 403) or self._stand_in is not None or not self.settings.reports():
+            return
+        websocket = scope["type"] == "websocket"
+        headers = scope["headers"]
+        agent = next((value.decode("latin-1") for name, value in headers if name == b"user-agent"), None)
+        client = scope.get("client")
+        self.core.report_denied(
+            refusal.code,
+            refusal.status,
+            "GET" if websocket else scope["method"],
+            headers,
+            websocket,
+            path_without_ids(scope),
+            client[0] if client else None,
+            agent,
+        )
+
     def _resolve(self, need: Need) -> Awaitable[Resolved]:
         return on_loop(lambda done: self.core.resolve(need, done))
 
@@ -214,15 +250,53 @@ class Engine:
         *,
         session_id: str | None = None,
         user_id: str | None = None,
+        organization_id: str | None = None,
         client_id: str | None = None,
         key_id: str | None = None,
         for_seconds: int = 600,
     ) -> None:
-        """From now on this process refuses what is named. Give at least the lifetime of an access token. ValueError when nothing is named."""
-        self.core.revoke(session_id=session_id, user_id=user_id, client_id=client_id, key_id=key_id, for_seconds=for_seconds)
+        """From now on this process refuses what is named, and what it holds open is closed. What the server revokes, every process hears of
+        by itself. With `organization_id`, of the user what is theirs within the organization. Give at least the lifetime of an access
+        token. ValueError when nothing is named.
+        """
+        self.core.revoke(
+            session_id=session_id,
+            user_id=user_id,
+            organization_id=organization_id,
+            client_id=client_id,
+            key_id=key_id,
+            for_seconds=for_seconds,
+        )
+
+    def until_revoked(self, websocket: Any, user: Principal, *, interval: float = 30.0) -> AbstractAsyncContextManager[None]:
+        """`async with gw.until_revoked(ws, user): ...` around the life of an accepted Starlette or FastAPI WebSocket: when the session is
+        revoked or ends, the socket is closed with 4401 and the block ends. A revocation that the guard hears of counts at once; the server
+        is asked as well, every `interval` seconds and when the access token expires. The session is not renewed here: its cookie could
+        not be set.
+        """
+        from gatewright import _live
+
+        return _live.until_revoked(self, websocket, user, interval)
+
+    def stream_until_revoked(self, parts: AsyncIterable[T], user: Principal, *, interval: float = 30.0) -> AsyncIterator[T]:
+        """`StreamingResponse(gw.stream_until_revoked(parts(), user))`: the parts, until the session is revoked or ends as for
+        `until_revoked`; then the stream ends.
+        """
+        from gatewright import _live
+
+        return _live.stream_until_revoked(self, parts, user, interval)
+
+    def health(self) -> Health:
+        """Whether word of revocations comes in, for a health endpoint: `{"revocations": "live", "age_seconds": 0.8, "reason": None}`. `live`:
+        all that was revoked is refused. `stale`: some of it may be let in until its token expires. `off`: nobody listens.
+        """
+        return cast(Health, self.core.health())
 
     def stats(self) -> dict[str, int]:
-        """Counters since the start: key fetches, refreshes, introspections, cache hits."""
+        """Counters since the start, for metrics: key fetches, refreshes, cache hits, and of the feed of revocations: `feed_live` (1 or 0),
+        `feed_connections`, `feed_failures`, `revocations_heard`, and `revocations` held now; reports of refused requests:
+        `denials_reported`, `denials_dropped`.
+        """
         return self.core.stats()
 
 
@@ -261,6 +335,12 @@ def public_path(scope: Scope) -> str:
     root: str = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
     return path if not root or path == root or path.startswith(f"{root}/") else root + path
+
+
+def path_without_ids(scope: Scope) -> str:
+    """The path of a request with the names of its parameters in place of what they hold."""
+    names = {str(value): name for name, value in (scope.get("path_params") or {}).items()}
+    return "/".join(f"{{{names[part]}}}" if part and part in names else part for part in public_path(scope).split("/"))
 
 
 def carries_explicit_credential(scope: Scope) -> bool:

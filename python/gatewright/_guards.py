@@ -184,10 +184,10 @@ class Guard(GuardDependency, SecurityBase, Generic[P]):
         else:
             refusal = self.engine.core.satisfy(demand.requirement, principal, organization)
         if refusal is not None:
-            self._refuse(connection, Exchange(None, False), refusal)
+            self._refuse(connection, Exchange(None, False), refusal, report=False)
         return cast(P, principal)
 
-    def _refuse(self, connection: HTTPConnection, exchange: Exchange, refusal: Refusal) -> NoReturn:
+    def _refuse(self, connection: HTTPConnection, exchange: Exchange, refusal: Refusal, report: bool = True) -> NoReturn:
         scope = connection.scope
         headers = refusal_headers(refusal)
         if not exchange.hooked:
@@ -195,6 +195,8 @@ class Guard(GuardDependency, SecurityBase, Generic[P]):
             for number, cookie in enumerate(exchange.cookies):
                 headers[_in_case("set-cookie", number)] = cookie
         if scope["type"] == "websocket":
+            if report:
+                self.engine._report(scope, refusal)
             if _DENIES_WEBSOCKETS and "websocket.http.response" in (scope.get("extensions") or {}):
                 raise HTTPException(refusal.status, refusal.message, headers)
             raise WebSocketException(1013 if refusal.status == 503 else 1008, refusal.message)
@@ -202,6 +204,8 @@ class Guard(GuardDependency, SecurityBase, Generic[P]):
             place = _login_redirect.find_login(scope, exchange.app, refusal)
             if place is not None:
                 raise HTTPException(303, refusal.message, {**headers, "Location": place, "Cache-Control": "no-store"})
+        if report:
+            self.engine._report(scope, refusal)
         raise HTTPException(refusal.status, refusal.message, headers)
 
     def __repr__(self) -> str:

@@ -105,6 +105,7 @@ def build_router(gw: "Gatewright") -> APIRouter:
         exchange.refusal = None
         refusal = await gw._decide(exchange, request.scope, own_pages)
         if not isinstance(refusal, Principal) and refusal.code == "cross_site":
+            gw._report(request.scope, refusal)
             raise HTTPException(403, refusal.message)
         return sign_out(gw, request, (await form_fields(request)).get("return_to"))
 
@@ -196,6 +197,8 @@ def sign_out(gw: Engine, request: Request, return_to: str | None) -> Response:
 
 
 def refuse_switch(gw: Engine, request: Request, refusal: Refusal, login: str) -> Response:
+    if refusal.code != "step_up_required" or wants_json(request):
+        gw._report(request.scope, refusal)
     if wants_json(request) or refusal.code not in ("not_a_member", "step_up_required"):
         return JSONResponse({"detail": refusal.message}, refusal.status, {**_NO_STORE, **refusal_headers(refusal)})
     if refusal.code == "step_up_required":

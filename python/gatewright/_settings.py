@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 CookieFormat = Literal["workos-python", "workos-node"]
 SameSite = Literal["lax", "strict", "none"]
+WhenStale = Literal["allow", "check"]
 
 
 class SettingsError(ValueError):
@@ -129,6 +130,9 @@ class Settings:
     leeway: int = 10
     cache_entries: int = 10_000
     redirect_to_login: bool = False
+    feed_stale_after: int = 10
+    when_stale: WhenStale = "allow"
+    report_denied_requests: bool = True
 
     def __post_init__(self) -> None:
         check_url("base_url", self.base_url, "the address of the Gatewright server, such as http://localhost:4700")
@@ -153,6 +157,10 @@ class Settings:
         """Whether the server runs on this machine, as in development."""
         return is_loopback(self.base_url)
 
+    def reports(self) -> bool:
+        """Whether the server is told of refused requests."""
+        return self.report_denied_requests and bool(self.api_key)
+
     def to_config(self) -> dict[str, Any]:
         """The configuration of the compiled guard."""
         config: dict[str, Any] = {
@@ -167,6 +175,9 @@ class Settings:
             "resource_metadata": self.resource_metadata,
             "leeway": self.leeway,
             "cache_entries": self.cache_entries,
+            "feed_stale_after": self.feed_stale_after,
+            "when_stale": self.when_stale,
+            "report_denied_requests": self.report_denied_requests,
         }
         if self.cookie_password:
             config["session"] = {

@@ -96,6 +96,7 @@ class GuardMiddleware:
             answer = await gw._settle(exchange, scope, demand, answer)
         if isinstance(answer, Refusal):
             if rule is not False or answer.status == 503:
+                gw._report(scope, answer)
                 return await refuse(scope, send, answer)
             principal = None
         else:

@@ -11,7 +11,7 @@ def list_expenses(user: Annotated[User, Depends(gw.user)]): ...
 # No `from __future__ import annotations` here: FastAPI reads annotations of what is used as a dependency.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 try:
@@ -24,14 +24,14 @@ except ModuleNotFoundError as error:
         name="fastapi",
     ) from None
 
-from gatewright import _live, _openapi
+from gatewright import _openapi
 from gatewright._cookies_hook import CookieHook, is_installed
 from gatewright._cookies_hook import install as install_hook
 from gatewright._core import ApiKey, Machine, Principal, Refusal, User
 from gatewright._engine import Engine
 from gatewright._facts import GuardFacts
 from gatewright._guards import PUBLIC, Guard, GuardDependency, PublicDependency, build_facts, guard_for
-from gatewright._settings import Claims, CookieFormat, Introspection, Issuer, SameSite, SettingsError
+from gatewright._settings import Claims, CookieFormat, Introspection, Issuer, SameSite, SettingsError, WhenStale
 
 if TYPE_CHECKING:
     from gatewright.audit import Report
@@ -77,6 +77,9 @@ class Gatewright(Engine):
         leeway: int = 10,
         cache_entries: int = 10_000,
         redirect_to_login: bool = False,
+        feed_stale_after: int = 10,
+        when_stale: WhenStale = "allow",
+        report_denied_requests: bool = True,
     ) -> None:
         super().__init__(
             base_url=base_url,
@@ -97,6 +100,9 @@ class Gatewright(Engine):
             leeway=leeway,
             cache_entries=cache_entries,
             redirect_to_login=redirect_to_login,
+            feed_stale_after=feed_stale_after,
+            when_stale=when_stale,
+            report_denied_requests=report_denied_requests,
         )
         self.user: Guard[User] = guard_for(self, build_facts("user"))
         """A person, by session cookie or access token. `.optional` gives None instead of 401 when nobody is signed in."""
@@ -307,13 +313,6 @@ class Gatewright(Engine):
                 "additionalQueryStringParams": {"provider": "authkit"},
             }
         }
-
-    def until_revoked(self, websocket: Any, user: Principal, *, interval: float = 30.0) -> AbstractAsyncContextManager[None]:
-        """`async with gw.until_revoked(ws, user): ...` around the life of an accepted WebSocket: when the session is revoked or ends, the
-        socket is closed with 4401 and the block ends. Revocations known to this process count within a second; the server is asked every
-        `interval` seconds and when the access token expires. The session is not renewed here: its cookie could not be set.
-        """
-        return _live.until_revoked(self, websocket, user, interval)
 
     def assert_covered(self, app: Any, **options: Any) -> "Report":
         """Raises `gatewright.audit.NotCovered`, naming every route of `app` that is neither guarded nor declared public; `options` are those

@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gatewright_base::{Clock, SystemClock};
 use gatewright_guard as guard;
-use gatewright_guard::feed::{self, Check};
+use gatewright_guard::feed::{self, Check, DeniedRequest};
 use gatewright_guard::login::{self, Login, LoginOptions};
 use gatewright_guard::session::{
     SealedSession, SessionSettings, clear_session_cookies, open_session, read_session_cookie, seal_session, session_cookies,
@@ -121,6 +121,9 @@ impl Guard {
         let sealed = read_session_cookie(&facts.cookie, &settings.cookie_name);
         // A session that cannot be opened cannot be named to the server; its cookies go all the same.
         let session = sealed.and_then(|value| open_session(settings, &value, guard.clock().now()).ok());
+        if let Some(session) = &session {
+            guard.end_session(session);
+        }
         let url = session.and_then(|session| login::sign_out_url(guard.config(), &session, return_to));
         Ok((url, clear_session_cookies(settings, &facts.cookie)))
     }
@@ -151,24 +154,69 @@ impl Guard {
         Ok(guard::csrf_token(&settings.password, session_id))
     }
 
-    #[pyo3(signature = (*, session_id=None, user_id=None, client_id=None, key_id=None, for_seconds=600))]
+    #[pyo3(signature = (*, session_id=None, user_id=None, organization_id=None, client_id=None, key_id=None, for_seconds=600))]
     fn revoke(
         &self,
         session_id: Option<&str>,
         user_id: Option<&str>,
+        organization_id: Option<&str>,
         client_id: Option<&str>,
         key_id: Option<&str>,
         for_seconds: u64,
     ) -> PyResult<()> {
-        let named =
-            [session_id.map(Revoked::Session), user_id.map(Revoked::User), client_id.map(Revoked::Client), key_id.map(Revoked::Key)];
+        let of_user = match (user_id, organization_id) {
+            (Some(user), Some(organization)) => Some(Revoked::Membership { user, organization }),
+            (None, Some(_)) => return Err(PyValueError::new_err("organization_id: name the user_id whose membership has ended")),
+            (user, None) => user.map(Revoked::User),
+        };
+        let named = [session_id.map(Revoked::Session), of_user, client_id.map(Revoked::Client), key_id.map(Revoked::Key)];
         if named.iter().all(Option::is_none) {
             return Err(PyValueError::new_err("name what is revoked: session_id, user_id, client_id or key_id"));
         }
         let now = SystemClock.now();
         for what in named.into_iter().flatten() {
-            self.guard().revocations().revoke(what, now, now.plus(Duration::from_secs(for_seconds)));
+            self.guard().revoke(what, now, now.plus(Duration::from_secs(for_seconds)));
         }
+        Ok(())
+    }
+
+    fn on_revoked(&self, py: Python<'_>, principal: &Bound<'_, Principal>, callback: Py<PyAny>) -> Watching {
+        let principal = Arc::clone(&principal.get().0);
+        let tell = move || {
+            lifetime::attached(|py| {
+                if let Err(error) = callback.call0(py) {
+                    error.write_unraisable(py, Some(callback.bind(py)));
+                }
+            });
+        };
+        Watching(Mutex::new(Some(py.detach(|| self.guard().on_revoked(principal, tell)))))
+    }
+
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let health = py.detach(|| self.guard().health());
+        let told = PyDict::new(py);
+        told.set_item("revocations", health.revocations.as_str())?;
+        told.set_item("age_seconds", health.age.map(|age| age.as_secs_f64()))?;
+        told.set_item("reason", health.reason)?;
+        Ok(told)
+    }
+
+    #[pyo3(signature = (reason, status, method, headers, websocket, path, client_ip=None, user_agent=None))]
+    #[expect(clippy::too_many_arguments, reason = "what a report holds")]
+    fn report_denied(
+        &self,
+        reason: &str,
+        status: u16,
+        method: &str,
+        headers: &Bound<'_, PyAny>,
+        websocket: bool,
+        path: &str,
+        client_ip: Option<&str>,
+        user_agent: Option<&str>,
+    ) -> PyResult<()> {
+        let headers = Headers::of(headers)?;
+        let denied = DeniedRequest { reason, status, path, client_ip, user_agent };
+        self.guard().report_denied(&headers.facts(method, websocket), &denied);
         Ok(())
     }
 
@@ -235,6 +283,18 @@ impl Guard {
 
     fn refusal(&self, refusal: &guard::Refusal) -> Refusal {
         Refusal::of(refusal, self.resource_metadata.as_deref())
+    }
+}
+
+/// Somebody who waits for a revocation, until it is cancelled or let go.
+#[pyclass(module = "gatewright._core", frozen)]
+pub struct Watching(Mutex<Option<feed::Watching>>);
+
+#[pymethods]
+impl Watching {
+    fn cancel(&self, py: Python<'_>) {
+        let watching = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(watching));
     }
 }
 

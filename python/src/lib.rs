@@ -23,7 +23,7 @@ mod _core {
     #[pymodule_export]
     use crate::gate::Gate;
     #[pymodule_export]
-    use crate::guard::Guard;
+    use crate::guard::{Guard, Watching};
     #[pymodule_export]
     use crate::lifetime::{close_guards, forget_threads};
     #[pymodule_export]

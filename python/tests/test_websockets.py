@@ -151,7 +151,7 @@ def test_a_socket_closes_when_the_session_ends_at_the_server(gw: Gatewright, iss
         looks = "/user_management/users/user_test/sessions"
         await socket.until(lambda: issuer.counts[looks] >= 2)
         assert socket.closed is None
-        issuer.end_session("session_1")
+        issuer.end_session("session_1", publish=False)
         await socket.until(lambda: socket.closed is not None)
         await socket.task
         assert socket.closed is not None and socket.closed[0] == 4401
@@ -212,7 +212,7 @@ def test_a_server_that_is_away_closes_no_sockets(gw: Gatewright, issuer: TestIss
         await socket.until(lambda: issuer.counts[looks] >= before + 2)
         assert socket.closed is None
         issuer.fault = None
-        issuer.end_session("session_1")
+        issuer.end_session("session_1", publish=False)
         await socket.until(lambda: socket.closed is not None)
         await socket.task
 
@@ -262,7 +262,7 @@ def test_a_socket_opened_with_the_token_of_a_session_closes_with_the_session(gw:
         await socket.until(lambda: socket.texts == ["hello"])
         await socket.until(lambda: issuer.counts["/user_management/users/user_test/sessions"] >= 2)
         assert socket.closed is None
-        issuer.end_session("session_1")
+        issuer.end_session("session_1", publish=False)
         await socket.until(lambda: socket.closed is not None)
         await socket.task
         assert socket.closed is not None and socket.closed[0] == 4401 and ended == ["session ended"]
@@ -289,7 +289,7 @@ def test_an_endpoint_that_only_sends_is_ended_too(gw: Gatewright, issuer: TestIs
     async def run() -> None:
         socket = Socket(app, cookie_header(issuer.cookies(gw, session_id="session_1")))
         await socket.until(lambda: len(socket.texts) > 1)
-        issuer.end_session("session_1")
+        issuer.end_session("session_1", publish=False)
         await socket.until(lambda: socket.closed is not None)
         await socket.task
 

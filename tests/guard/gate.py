@@ -1,14 +1,17 @@
-"""In front of the real server, to see what a guard asks it."""
+"""In front of the real server, to see what a guard asks it, and to keep the feed of revocations from it."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
 
 from recording import open_client
 from running_server import Server
@@ -20,6 +23,8 @@ class Gate:
 
     url: str
     calls: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
+    # Whether the feed of revocations is cut: the rest of the server can be asked.
+    is_feed_cut: bool = False
 
     @property
     def refreshes(self) -> list[int]:
@@ -33,6 +38,8 @@ class Gate:
 @contextmanager
 def gate(server: Server) -> Iterator[Gate]:
     client = open_client()
+    # Not recorded: such an answer has no end.
+    feeds = httpx.Client(trust_env=False, timeout=30)
     counted: Gate
 
     class Pass(BaseHTTPRequestHandler):
@@ -40,6 +47,8 @@ def gate(server: Server) -> Iterator[Gate]:
 
         def forward(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if urlsplit(self.path).path == "/revocations":
+                return self.forward_feed()
             headers = {
                 k: v for k, v in self.headers.items() if k.lower() not in {"host", "connection", "content-length", "accept-encoding"}
             }
@@ -56,6 +65,21 @@ def gate(server: Server) -> Iterator[Gate]:
             self.end_headers()
             self.wfile.write(answer.content)
 
+        def forward_feed(self) -> None:
+            self.close_connection = True
+            if counted.is_feed_cut:
+                return self.send_error(502)
+            headers = {name: self.headers[name] for name in ("authorization", "accept") if self.headers[name]}
+            with suppress(httpx.HTTPError, OSError), feeds.stream("GET", server.url + self.path, headers=headers) as answer:
+                self.send_response_only(answer.status_code)
+                self.send_header("content-type", answer.headers["content-type"])
+                self.end_headers()
+                for part in answer.iter_raw():
+                    if counted.is_feed_cut:
+                        break
+                    self.wfile.write(part)
+            return None
+
         do_GET = do_POST = forward
 
         def log_message(self, *_: Any) -> None:
@@ -71,3 +95,4 @@ def gate(server: Server) -> Iterator[Gate]:
         listening.shutdown()
         listening.server_close()
         client.close()
+        feeds.close()

@@ -1,5 +1,6 @@
 """The app under test: every kind of guarded route, told what to believe by the variable GUARDED."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,6 +43,27 @@ def build(settings: dict[str, Any]) -> App:
     @app.get("/", dependencies=[Depends(gw.public)])
     def home() -> dict[str, str]:
         return {"home": "yes"}
+
+    @app.get("/guard", dependencies=[Depends(gw.public)])
+    async def tell_of_guard() -> Any:
+        return {"pid": os.getpid(), "health": gw.health(), "stats": gw.stats()}
+
+    @app.get("/ticks")
+    async def ticks(user: CurrentUser) -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            while True:
+                yield "tick\n"
+                await asyncio.sleep(0.05)
+
+        return StreamingResponse(gw.stream_until_revoked(parts(), user, interval=3600))
+
+    @app.websocket("/told")
+    async def told(socket: WebSocket, user: CurrentUser) -> None:
+        """Watched, and nobody asks the server meanwhile."""
+        await socket.accept()
+        await socket.send_json(show(user))
+        async with gw.until_revoked(socket, user, interval=3600):
+            await socket.receive()
 
     @app.get("/open")
     async def read_open() -> dict[str, int]:

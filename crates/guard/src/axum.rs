@@ -19,14 +19,18 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, MatchedPath, OptionalFromRequestParts, RawPathParams, Request};
-use axum::http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE, WWW_AUTHENTICATE};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, OptionalFromRequestParts, RawPathParams, Request};
+use axum::http::header::{
+    CACHE_CONTROL, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -34,9 +38,11 @@ use serde_json::json;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::feed::{Check, Guard, Resolved};
+pub use self::live::until_revoked;
+use crate::feed::{Check, DeniedRequest, Guard, Resolved};
 use crate::{Kind, Kinds, Principal, Refusal, RequestFacts, Requirement, Via, find_credential};
 
+mod live;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -113,10 +119,10 @@ macro_rules! extractor {
 
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Refused> {
                 let requirement = Requirement { kinds: $kinds, ..Requirement::default() };
-                match authenticate(parts, &requirement, None).await {
+                match decide(parts, &requirement, None).await {
                     Ok(principal) => Ok(Some(Self(principal))),
                     Err(refused) if is_nobody(parts, &refused.refusal) => Ok(None),
-                    Err(refused) => Err(refused),
+                    Err(refused) => Err(report(parts, refused)),
                 }
             }
         }
@@ -126,6 +132,15 @@ macro_rules! extractor {
 extractor!(User, Kinds::of(&[Kind::User]));
 extractor!(Machine, Kinds::of(&[Kind::Machine]));
 extractor!(Caller, Kinds::any());
+
+/// The guard that the route is behind, for what outlives a request: see [`until_revoked`].
+impl<S: Send + Sync> FromRequestParts<S> for Guard {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        parts.extensions.get::<Visit>().map(|visit| visit.guard.clone()).ok_or_else(|| unguarded(parts))
+    }
+}
 
 /// For the log, where the ids in a path do not belong.
 fn route_of(parts: &Parts) -> &str {
@@ -159,15 +174,31 @@ fn is_nobody(parts: &Parts, refusal: &Refusal) -> bool {
     }
 }
 
-/// The principal of the request, if it meets `requirement`. `organization` is the id the principal's must equal.
+/// The principal of the request, if it meets `requirement`. `organization` is the id the principal's must equal. A refusal is reported to
+/// the server, so answer it.
 pub async fn authenticate(parts: &Parts, requirement: &Requirement, organization: Option<&str>) -> Result<Arc<Principal>, Refused> {
-    let Some(visit) = parts.extensions.get::<Visit>() else {
-        tracing::error!(
-            route = route_of(parts),
-            "a guarded route is outside `guarded(guard)`: layer it around the router; the request is refused"
-        );
-        return Err(Refused { refusal: Refusal::Unavailable { retry_after: std::time::Duration::from_secs(60) }, resource_metadata: None });
-    };
+    decide(parts, requirement, organization).await.map_err(|refused| report(parts, refused))
+}
+
+/// Hands a refusal that is going to be answered to the guard's reports.
+fn report(parts: &Parts, refused: Refused) -> Refused {
+    if let Some(visit) = parts.extensions.get::<Visit>() {
+        let refusal = &refused.refusal;
+        let ip = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_string());
+        let denied = DeniedRequest {
+            reason: refusal.code(),
+            status: refusal.status(),
+            path: route_of(parts),
+            client_ip: ip.as_deref(),
+            user_agent: parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()),
+        };
+        visit.guard.report_denied(&facts_of(parts), &denied);
+    }
+    refused
+}
+
+async fn decide(parts: &Parts, requirement: &Requirement, organization: Option<&str>) -> Result<Arc<Principal>, Refused> {
+    let Some(visit) = parts.extensions.get::<Visit>() else { return Err(unguarded(parts)) };
     let check = visit.guard.check(&facts_of(parts), requirement, organization);
     let resolved = match check {
         Check::Allowed(principal) => return Ok(visit.admit(parts, principal)),
@@ -177,13 +208,21 @@ pub async fn authenticate(parts: &Parts, requirement: &Requirement, organization
             let (tell, told) = tokio::sync::oneshot::channel();
             visit.guard.resolve(need, move |resolved| drop(tell.send(resolved)));
             told.await.unwrap_or_else(|_| Resolved {
-                outcome: Err(Refusal::Unavailable { retry_after: std::time::Duration::from_secs(1) }),
+                outcome: Err(Refusal::Unavailable { retry_after: Duration::from_secs(1) }),
                 cookies: Arc::new([]),
             })
         }
     };
     visit.set_cookies(resolved.cookies);
     resolved.outcome.map(|principal| visit.admit(parts, principal)).map_err(|refusal| visit.refuse(refusal))
+}
+
+fn unguarded(parts: &Parts) -> Refused {
+    tracing::error!(
+        route = route_of(parts),
+        "a guarded route is outside `guarded(guard)`: layer it around the router; the request is refused"
+    );
+    Refused { refusal: Refusal::Unavailable { retry_after: Duration::from_secs(60) }, resource_metadata: None }
 }
 
 /// What one request carries through the router: who guards it, and what its answer has to say.

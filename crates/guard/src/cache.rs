@@ -68,6 +68,12 @@ impl Seen {
         in_force.then_some(entry.principal)
     }
 
+    /// The principal of a credential that was verified before, whatever has become of it since.
+    pub fn peek(&self, digest: &CredentialDigest) -> Option<Arc<Principal>> {
+        let shard = self.shard(digest);
+        shard.young.get(digest).or_else(|| shard.old.get(digest)).map(|entry| Arc::clone(&entry.principal))
+    }
+
     /// Ask before verifying and hand to [`Seen::insert`]: what was verified with keys that have gone since is then not kept.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)

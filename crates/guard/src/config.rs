@@ -47,6 +47,26 @@ pub struct Config {
     pub sessions_issuer: Option<String>,
     #[serde(default = "default_cache_entries")]
     pub cache_entries: usize,
+    /// After how many seconds without word of revocations the guard says that it may have missed some: 5 to 300.
+    #[serde(default = "default_feed_stale_after")]
+    pub feed_stale_after: u64,
+    /// What becomes of requests then.
+    #[serde(default)]
+    pub when_stale: WhenStale,
+    /// Whether the server is told of refused requests.
+    #[serde(default = "default_report")]
+    pub report_denied_requests: bool,
+}
+
+/// What becomes of requests while revocations may have been missed. Routes that want fresh credentials ask the server either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenStale {
+    /// Credentials that verify are let in: what was revoked meanwhile ends when its token expires.
+    #[default]
+    Allow,
+    /// The server is asked about each, as for routes that want fresh credentials.
+    Check,
 }
 
 /// What is wrong, in one line that begins with the key.
@@ -85,6 +105,12 @@ impl Config {
         }
         if self.cache_entries > 10_000_000 {
             return Err(ConfigError::new("cache_entries", "at most 10000000"));
+        }
+        if !(5..=300).contains(&self.feed_stale_after) {
+            return Err(ConfigError::new("feed_stale_after", "5 to 300 seconds"));
+        }
+        if self.when_stale == WhenStale::Check && self.api_key.is_none() {
+            return Err(ConfigError::new("when_stale", "`check` asks the server, which takes `api_key`"));
         }
         if let Some(session) = &self.session {
             session.check()?;
@@ -137,6 +163,14 @@ fn default_leeway() -> u64 {
 
 fn default_cache_entries() -> usize {
     10_000
+}
+
+fn default_feed_stale_after() -> u64 {
+    10
+}
+
+fn default_report() -> bool {
+    true
 }
 
 fn require(key: &str, value: &str) -> Result<(), ConfigError> {
@@ -285,6 +319,20 @@ mod tests {
         ];
         assert_eq!(issuers, expected.map(|(name, issuer, keys, audiences)| (name.to_owned(), issuer, keys, audiences)));
         assert_eq!((config.leeway, config.cache_entries, config.all_issuers()[0].leeway().as_secs()), (10, 10_000, 10));
+    }
+
+    #[test]
+    fn what_becomes_of_requests_while_revocations_may_be_missed_is_said_and_bounded() {
+        let config = with(json!({})).unwrap();
+        assert_eq!((config.feed_stale_after, config.when_stale, config.report_denied_requests), (10, WhenStale::Allow, true));
+        let config =
+            with(json!({ "api_key": "sk_1", "feed_stale_after": 5, "when_stale": "check", "report_denied_requests": false })).unwrap();
+        assert_eq!((config.feed_stale_after, config.when_stale, config.report_denied_requests), (5, WhenStale::Check, false));
+        for seconds in [0, 4, 301] {
+            assert_eq!(problem(json!({ "feed_stale_after": seconds })), "feed_stale_after: 5 to 300 seconds");
+        }
+        assert_eq!(problem(json!({ "when_stale": "check" })), "when_stale: `check` asks the server, which takes `api_key`");
+        assert!(problem(json!({ "when_stale": "deny" })).starts_with("when_stale: "));
     }
 
     #[test]

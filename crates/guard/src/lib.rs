@@ -20,7 +20,7 @@ mod tests;
 mod verify;
 
 pub use cache::{CredentialDigest, Seen};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, WhenStale};
 pub use issuer::{Introspection, Issuer, IssuerKind, Mapping};
 pub use principal::{Kind, Kinds, Principal, Via};
 pub use refusal::Refusal;

@@ -9,6 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -31,7 +33,8 @@ class TestIssuer:
             client.get("/expenses", headers={"Authorization": f"Bearer {token}"})
 
     `counts` says how often each path was asked; `fault` makes every answer fail: "error" (500), "garbage" (200 with nonsense),
-    "slow" (a second late) or "hang" (no answer until `close`). `organizations` says, by user id, to which a session may be
+    "slow" (a second late) or "hang" (no answer until `close`). Guards hear within a moment of what `revoke` and `end_session` end;
+    as long as `publishes` is true; `denied_requests` are those that they reported. `organizations` says, by user id, to which a session may be
     switched, `strict_organizations` which of all want a sign-in of their own first.
     """
 
@@ -54,6 +57,10 @@ class TestIssuer:
         self._refresh_tokens: dict[str, str] = {}
         self._codes: dict[str, str] = {}
         self._api_keys: dict[str, dict[str, Any]] = {}
+        self.publishes = True
+        self.denied_requests: list[dict[str, Any]] = []
+        self._revocations: list[dict[str, Any]] = []
+        self._news = threading.Condition()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
@@ -200,9 +207,46 @@ class TestIssuer:
         self.key = TestKey()
         self.published.append(self.key)
 
-    def end_session(self, session_id: str) -> None:
-        """As if the person had signed out: no longer listed, no longer renewed."""
+    def end_session(self, session_id: str, *, publish: bool = True) -> None:
+        """As if the person had signed out: no longer listed, no longer renewed, and guards hear of it, unless `publish` is false: then they
+        find out when they ask.
+        """
         self._ended.add(session_id)
+        if publish:
+            self.revoke(session_id=session_id)
+
+    def revoke(
+        self,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        organization_id: str | None = None,
+        client_id: str | None = None,
+        key_id: str | None = None,
+    ) -> None:
+        """Publishes revocations, as the server does when access ends. With `organization_id`, of the user the membership there; `key_id`:
+        of a signing key or an API key.
+        """
+        named = {"session": session_id, "client": client_id, "api_key": key_id}
+        if user_id is not None:
+            named["user" if organization_id is None else "organization_membership"] = user_id
+        now = datetime.now(timezone.utc)
+        with self._news:
+            for kind, subject in named.items():
+                if subject is not None:
+                    self._revocations.append(
+                        {
+                            "object": "revocation",
+                            "id": f"revocation_{len(self._revocations) + 1}",
+                            "kind": kind,
+                            "subject": subject,
+                            "user_id": user_id,
+                            "organization_id": organization_id,
+                            "revoked_at": now.isoformat(),
+                            "expires_at": (now + timedelta(seconds=600)).isoformat(),
+                        }
+                    )
+            self._news.notify_all()
 
     # --- answers ----------------------------------------------------------------------------------------------------------
 
@@ -244,6 +288,14 @@ class TestIssuer:
                 if facts["user_id"] == user_id and session_id not in self._ended
             ]
             return 200, {"object": "list", "data": alive, "list_metadata": {"before": None, "after": None}}
+        if path == "/revocations":
+            if not self.publishes:
+                return 503, {"message": "planted"}
+            since = self._revocations[int((query.get("after") or ["0"])[0]) :]
+            return 200, {"object": "list", "data": since, "list_metadata": {"after": str(len(self._revocations)), "has_more": False}}
+        if path == "/guard/denied_requests":
+            self.denied_requests += body["denied_requests"]
+            return 202, {"accepted": len(body["denied_requests"])}
         if path == "/api_keys/validations":
             return 200, {"api_key": self._api_keys.get(str(body.get("value")))}
         return 404, {"message": f"no such path: {method} {path}"}
@@ -311,6 +363,16 @@ def _handler_for(issuer: TestIssuer) -> type[BaseHTTPRequestHandler]:
                 return
             if fault == "slow":
                 issuer._closing.wait(1)
+            if (
+                fault is None
+                and issuer.publishes
+                and parts.path == "/revocations"
+                and "text/event-stream" in (self.headers.get("accept") or "")
+            ):
+                with suppress(OSError):  # The guard hung up.
+                    self.tell_revocations(int((parse_qs(parts.query).get("after") or ["0"])[0]))
+                self.close_connection = True
+                return
             if fault == "garbage":
                 status, text = 200, b"<html>not what you asked for</html>"
             elif fault == "error":
@@ -323,6 +385,32 @@ def _handler_for(issuer: TestIssuer) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        def tell_revocations(self, told: int) -> None:
+            """Server-sent events: what there is, then what comes, and a beat when nothing does."""
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            is_ready, beat_at = False, time.monotonic() + 2
+            while issuer.publishes and issuer.fault is None and not issuer._closing.is_set():
+                with issuer._news:
+                    if is_ready and told == len(issuer._revocations):
+                        issuer._news.wait(0.2)
+                    news = issuer._revocations[told:]
+                lines: list[str] = []
+                for one in news:
+                    told += 1
+                    lines.append(f"event: revocation\nid: {told}\ndata: {json.dumps(one)}\n\n")
+                if not is_ready:
+                    is_ready = True
+                    lines.append(f'event: ready\nid: {told}\ndata: {{"cursor":"{told}"}}\n\n')
+                if time.monotonic() >= beat_at:
+                    beat_at = time.monotonic() + 2
+                    lines.append(f'event: beat\ndata: {{"cursor":"{told}"}}\n\n')
+                if lines:
+                    self.wfile.write("".join(lines).encode())
+                    self.wfile.flush()
 
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing: the tests speak."""

@@ -1,6 +1,7 @@
 """Code that uses the package, for type checkers: `mypy --strict` and `pyright` must find nothing to say. Never run."""
 
-from typing import Annotated, assert_type
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal, assert_type
 
 from fastapi import Depends, FastAPI, WebSocket
 
@@ -34,7 +35,14 @@ async def check(ws: WebSocket, user: User) -> None:
     assert_type(await gw.api_key(permission="x")(ws), ApiKey)
     async with gw.until_revoked(ws, user, interval=3):
         pass
+    assert_type(gw.stream_until_revoked(parts(), user), AsyncIterator[bytes])
+    assert_type(gw.health()["revocations"], Literal["live", "stale", "off"])
+    assert_type(gw.health()["age_seconds"], float | None)
     gw.assert_covered(app)
+
+
+async def parts() -> AsyncIterator[bytes]:
+    yield b""
 
 
 def use_elsewhere() -> None:

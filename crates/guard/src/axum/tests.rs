@@ -1,6 +1,7 @@
 //! Requests through a router, against a stand-in for the server: see [`crate::feed::tests`].
 
 pub(crate) mod forgeries;
+mod live;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

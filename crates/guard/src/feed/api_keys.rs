@@ -29,6 +29,7 @@ impl Engine {
         let url = format!("{}/api_keys/validations", self.settings.config.base_url);
         let body = Secret::new(json!({ "value": value.reveal() }).to_string());
         count(&self.counters.api_key_validations);
+        let generation = self.api_keys.generation();
         let authorization = self.settings.api_authorization.as_ref();
         let answer = self.ask_server(|| self.client.post(&url, authorization, &Payload::Json(body), true))?;
         let found = match (answer.status, answer.object()) {
@@ -46,7 +47,7 @@ impl Engine {
         let now = self.now();
         let found = found.filter(|principal| now < principal.expires_at).map(Arc::new);
         let until = found.as_ref().map_or(now.plus(KEPT_FOR), |principal| now.plus(KEPT_FOR).min(principal.expires_at));
-        self.api_keys.insert(sha256(value.reveal().as_bytes()), found.clone(), now, until);
+        self.api_keys.insert_as_of(generation, sha256(value.reveal().as_bytes()), found.clone(), now, until);
         let principal = found.ok_or(Refusal::Inactive)?;
         if self.revocations.is_revoked(&principal, now) { Err(Refusal::Revoked) } else { Ok(principal) }
     }

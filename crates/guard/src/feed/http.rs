@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use gatewright_base::Secret;
 use ureq::Agent;
+use ureq::config::ConfigBuilder;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 /// Longest answer that is read, in octets. A key set of a hundred RSA keys is a tenth of it.
 pub(super) const MAX_BODY: u64 = 256 * 1024;
@@ -151,22 +153,28 @@ impl HttpClient {
     /// certificates are read for https alone: where none is spoken, none need be there.
     fn agent(&self, url: &str) -> &Agent {
         let (is_near, is_tls) = (is_loopback(url), url.starts_with("https://"));
-        self.agents[usize::from(is_near) * 2 + usize::from(is_tls)].get_or_init(|| {
-            let builder = if is_near { Agent::config_builder().proxy(None) } else { Agent::config_builder() };
-            let roots = if is_tls { trusted_roots() } else { RootCerts::new_with_certs(&[]) };
-            builder
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .timeout_connect(Some(CONNECT_WITHIN))
-                .timeout_resolve(Some(CONNECT_WITHIN))
-                .timeout_global(Some(ANSWER_WITHIN))
-                .max_response_header_size(16 * 1024)
-                .user_agent(concat!("gatewright-guard/", env!("CARGO_PKG_VERSION")))
-                .tls_config(TlsConfig::builder().unversioned_rustls_crypto_provider(provider()).root_certs(roots).build())
-                .build()
-                .into()
-        })
+        self.agents[usize::from(is_near) * 2 + usize::from(is_tls)]
+            .get_or_init(|| configure(url).timeout_global(Some(ANSWER_WITHIN)).build().into())
     }
+}
+
+/// For answers that are read as they come: no limit to the whole, but one to each wait. Shut down, it ends what it has under way.
+pub(super) fn new_stream_agent(url: &str, wait: Duration) -> Agent {
+    configure(url).timeout_recv_response(Some(wait)).timeout_per_read(Some(wait)).timeout_per_write(Some(ANSWER_WITHIN)).build().into()
+}
+
+fn configure(url: &str) -> ConfigBuilder<AgentScope> {
+    let is_tls = url.starts_with("https://");
+    let builder = if is_loopback(url) { Agent::config_builder().proxy(None) } else { Agent::config_builder() };
+    let roots = if is_tls { trusted_roots() } else { RootCerts::new_with_certs(&[]) };
+    builder
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_WITHIN))
+        .timeout_resolve(Some(CONNECT_WITHIN))
+        .max_response_header_size(16 * 1024)
+        .user_agent(concat!("gatewright-guard/", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().unversioned_rustls_crypto_provider(provider()).root_certs(roots).build())
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -186,13 +194,13 @@ fn trusted_roots() -> RootCerts {
 }
 
 fn read(response: &mut Response<ureq::Body>) -> Result<Answer, Failure> {
-    let (max_age, retry_after) = (max_age_of(response.headers()), seconds_of(response.headers()));
+    let (max_age, retry_after) = (max_age_of(response.headers()), retry_after_of(response.headers()));
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().map_err(told)?;
     Ok(Answer { status, body, max_age, retry_after })
 }
 
-fn told(error: ureq::Error) -> Failure {
+pub(super) fn told(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::Timeout(_) => Failure::Timeout,
         ureq::Error::BodyExceedsLimit(_) | ureq::Error::LargeResponseHeader(..) => Failure::TooLarge,
@@ -220,7 +228,7 @@ fn max_age_of(headers: &HeaderMap) -> Option<u64> {
     directives.find_map(|directive| directive.strip_prefix("max-age=")?.trim_matches('"').parse().ok())
 }
 
-fn seconds_of(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn retry_after_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 

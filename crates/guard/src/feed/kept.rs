@@ -1,6 +1,7 @@
 //! Answers kept for a while: bounded, by the SHA-256 of what was asked.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use gatewright_base::Timestamp;
@@ -8,6 +9,8 @@ use gatewright_base::Timestamp;
 /// Two generations: when the young ones fill their half of the room, the old ones go.
 pub(super) struct Kept<V> {
     room: Mutex<Room<V>>,
+    /// Rises whenever something is forgotten; see [`Kept::generation`].
+    generation: AtomicU64,
     half: usize,
 }
 
@@ -24,7 +27,8 @@ struct Entry<V> {
 
 impl<V: Clone> Kept<V> {
     pub fn new(entries: usize) -> Self {
-        Self { room: Mutex::new(Room { young: HashMap::new(), old: HashMap::new() }), half: (entries / 2).max(1) }
+        let room = Mutex::new(Room { young: HashMap::new(), old: HashMap::new() });
+        Self { room, generation: AtomicU64::new(0), half: (entries / 2).max(1) }
     }
 
     pub fn find(&self, key: &[u8; 32], now: Timestamp) -> Option<V> {
@@ -47,6 +51,27 @@ impl<V: Clone> Kept<V> {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         room.young.remove(key);
         room.old.remove(key);
+    }
+
+    /// Ask before asking a peer and hand to [`Kept::insert_as_of`]: an answer from before something was forgotten is then not kept.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub fn insert_as_of(&self, generation: u64, key: [u8; 32], value: V, now: Timestamp, until: Timestamp) {
+        self.insert(key, value, now, until);
+        // In this order: who forgets after the answer came, and before it was kept, has been here already.
+        if self.generation() != generation {
+            self.remove(&key);
+        }
+    }
+
+    /// Forgets every answer of which `is_gone` says so.
+    pub fn forget_where(&self, is_gone: impl Fn(&V) -> bool) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.young.retain(|_, entry| !is_gone(&entry.value));
+        room.old.retain(|_, entry| !is_gone(&entry.value));
     }
 
     #[cfg(test)]
@@ -75,6 +100,21 @@ mod tests {
         assert_eq!(kept.find(&[1; 32], at(20)), None);
         assert_eq!(kept.find(&[1; 32], at(9)), None);
         assert_eq!(kept.find(&[2; 32], at(10)), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_does_not_come_back_with_an_answer_from_before() {
+        let kept = Kept::new(4);
+        let at = Timestamp::from_millis;
+        kept.insert([1; 32], 'a', at(0), at(9));
+        kept.insert([2; 32], 'b', at(0), at(9));
+        let before = kept.generation();
+        kept.forget_where(|value| *value == 'a');
+        assert_eq!((kept.find(&[1; 32], at(1)), kept.find(&[2; 32], at(1))), (None, Some('b')));
+        kept.insert_as_of(before, [1; 32], 'a', at(1), at(9));
+        assert_eq!(kept.find(&[1; 32], at(1)), None);
+        kept.insert_as_of(kept.generation(), [1; 32], 'a', at(1), at(9));
+        assert_eq!(kept.find(&[1; 32], at(1)), Some('a'));
     }
 
     #[test]

@@ -3,32 +3,50 @@
 //! [`Guard::check`] never waits: it takes locks for moments and does no I/O. What it cannot decide, it hands back as a [`Need`];
 //! [`Guard::resolve`] asks whom it must and ends in a final answer.
 
+mod act;
 mod api_keys;
+mod breaker;
 mod calls;
+mod denials;
 mod engine;
+mod evaluate;
 mod freshness;
 mod http;
 mod introspection;
 mod kept;
+mod key_thread;
 mod keys;
 mod look_up;
+mod pending;
 mod pool;
 mod refresh;
+mod revocations;
 mod sign_in;
 mod switch;
 #[cfg(test)]
 pub(crate) mod tests;
+mod watchers;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gatewright_base::{Clock, Rng};
+use gatewright_base::{Clock, Rng, Timestamp};
 
 use self::calls::Reply;
-use self::engine::{Engine, Pending, Settings, Step};
+pub use self::denials::DeniedRequest;
+use self::engine::{Engine, Settings};
+use self::pending::{Pending, Step};
+use self::refresh::Claimed;
+pub use self::revocations::{FeedState, Health};
 pub use self::sign_in::LoginResult;
-use crate::{Config, ConfigError, Principal, Refusal, RequestFacts, Requirement, Revocations};
+use self::watchers::Watchers;
+pub use self::watchers::Watching;
+use crate::session::SealedSession;
+use crate::{Config, ConfigError, Principal, Refusal, RequestFacts, Requirement, Revocations, Revoked};
+
+/// Clocks may be off by no more than this.
+const MAX_LEEWAY: Duration = Duration::from_secs(60);
 
 /// A guard: one for each configuration and process. Cheap to clone; the last one dropped ends its threads.
 #[derive(Clone)]
@@ -105,11 +123,22 @@ pub struct Stats {
     pub cache_entries: u64,
     /// Requests refused, other than for want of a credential.
     pub refusals: u64,
+    /// Connections to the feed of revocations, and how many could not be had or broke.
+    pub feed_connections: u64,
+    pub feed_failures: u64,
+    /// 1 while the feed is live; see [`Guard::health`].
+    pub feed_live: u64,
+    /// Revocations held now, and those that the feed brought.
+    pub revocations: u64,
+    pub revocations_heard: u64,
+    /// Refused requests that the server was told of, and those that it could not be told of.
+    pub denials_reported: u64,
+    pub denials_dropped: u64,
 }
 
 impl Stats {
     /// Every counter with its name.
-    pub fn pairs(&self) -> [(&'static str, u64); 11] {
+    pub fn pairs(&self) -> [(&'static str, u64); 18] {
         [
             ("key_fetches", self.key_fetches),
             ("key_fetch_failures", self.key_fetch_failures),
@@ -122,6 +151,13 @@ impl Stats {
             ("cache_misses", self.cache_misses),
             ("cache_entries", self.cache_entries),
             ("refusals", self.refusals),
+            ("feed_connections", self.feed_connections),
+            ("feed_failures", self.feed_failures),
+            ("feed_live", self.feed_live),
+            ("revocations", self.revocations),
+            ("revocations_heard", self.revocations_heard),
+            ("denials_reported", self.denials_reported),
+            ("denials_dropped", self.denials_dropped),
         ]
     }
 }
@@ -141,6 +177,9 @@ impl Guard {
         let now = engine.now();
         if engine.is_key_fetch_due(now) {
             self.own_engine().wake_keys();
+        }
+        if engine.watch.is_due() {
+            self.own_engine().follow_revocations();
         }
         match engine.evaluate(facts, requirement, organization, &Default::default(), now) {
             Step::Done(resolved) if !resolved.cookies.is_empty() => Check::Renewed(resolved),
@@ -190,6 +229,42 @@ impl Guard {
         self.engine().close();
     }
 
+    /// Refuses from now on what was revoked at `at`, until nothing that was issued by then can live any more, and ends what is open: see
+    /// [`Guard::on_revoked`].
+    pub fn revoke(&self, what: Revoked<'_>, at: Timestamp, until: Timestamp) {
+        let engine = self.engine();
+        engine.revocations.revoke(what, at, until);
+        engine.tell_watchers();
+    }
+
+    /// Ends a session here and now, as its user signs out: the server hears of it by way of the browser, other processes from the server.
+    pub fn end_session(&self, session: &SealedSession) {
+        let Some(claimed) = Claimed::of(&session.access_token) else { return };
+        let now = self.clock().now();
+        let expiry = claimed.exp.map_or(now, |seconds| Timestamp::from_millis(seconds.saturating_mul(1000)));
+        // Once the token has expired a renewal tells, and the server refuses that.
+        self.revoke(Revoked::Session(&claimed.sid), now, expiry.max(now).plus(MAX_LEEWAY));
+    }
+
+    /// Calls `tell` once `principal` is revoked, here or by the feed; at once if it is already. On a thread that waits for it: return soon.
+    /// Nobody is told of anything once the answer is dropped.
+    #[must_use = "dropped, it ends the watch"]
+    pub fn on_revoked(&self, principal: Arc<Principal>, tell: impl FnOnce() + Send + 'static) -> Watching {
+        let engine = self.own_engine();
+        engine.follow_revocations();
+        let watching = Watchers::add(&engine.watchers, principal, Box::new(tell));
+        engine.tell_watchers();
+        watching
+    }
+
+    /// Whether word of revocations comes in. Starts listening where nobody does yet.
+    pub fn health(&self) -> Health {
+        let engine = self.own_engine();
+        engine.follow_revocations();
+        engine.watch.health(&engine.settings, engine.now())
+    }
+
+    /// The revocations in force. To add one: [`Guard::revoke`].
     pub fn revocations(&self) -> &Revocations {
         &self.last().engine.revocations
     }

@@ -7,7 +7,8 @@ use gatewright_jose as jose;
 use serde_json::json;
 
 use super::calls::Reply;
-use super::engine::{Engine, OwnedFacts};
+use super::engine::Engine;
+use super::pending::OwnedFacts;
 use super::pool::Sort;
 use super::refresh::{code_of, plain, unavailable};
 use crate::login::{CodeExchange, finish_login};

@@ -5,7 +5,9 @@ use gatewright_base::Timestamp;
 use gatewright_jose::sha256;
 
 use super::calls::Reply;
-use super::engine::{Action, Early, Engine, Gathered, MAX_RENEWALS, Pending, Stale, Standing, Step, refuse};
+use super::engine::Engine;
+use super::evaluate::{MAX_RENEWALS, Standing};
+use super::pending::{Action, Early, Gathered, Pending, Stale, Step, refuse};
 use super::refresh::{Renewal, unavailable};
 use super::{Guard, Resolved};
 use crate::session::{SessionSettings, clear_session_cookies, open_session, read_session_cookie};

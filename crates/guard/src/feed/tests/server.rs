@@ -16,6 +16,7 @@ pub struct Asked {
     pub path: String,
     pub query: String,
     pub authorization: Option<String>,
+    pub accept: Option<String>,
     pub body: String,
 }
 
@@ -42,6 +43,8 @@ pub enum Does {
     Trickle,
     /// Answers, says that the connection stays open, and closes it.
     AnswerAndHangUp(String),
+    /// Whatever it likes with the connection.
+    Script(Box<dyn FnOnce(&TcpStream) + Send>),
 }
 
 pub fn ok(body: &Value) -> Does {
@@ -153,6 +156,10 @@ impl Inner {
                 drop(self.bell.wait_timeout_while(released, Duration::from_secs(20), |released| !*released));
                 Ok(())
             }
+            Does::Script(script) => {
+                script(stream);
+                Ok(())
+            }
             Does::Trickle => self.trickle(stream, &head(200, "connection: close\r\n", 1000)),
         };
     }
@@ -175,7 +182,7 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let target = line.split(' ').nth(1)?.to_owned();
-    let (mut length, mut authorization) = (0, None);
+    let (mut length, mut authorization, mut accept) = (0, None, None);
     loop {
         line.clear();
         reader.read_line(&mut line).ok()?;
@@ -183,11 +190,12 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => authorization = Some(value.trim().to_owned()),
+            "accept" => accept = Some(value.trim().to_owned()),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    Some(Asked { path: path.to_owned(), query: query.to_owned(), authorization, body: String::from_utf8(body).ok()? })
+    Some(Asked { path: path.to_owned(), query: query.to_owned(), authorization, accept, body: String::from_utf8(body).ok()? })
 }
