@@ -48,6 +48,18 @@ pub enum Command {
         after_help = "Examples:\n  gatewright identities --data .gatewright\n  gatewright identities --marked --json | jq -r '.[].id'"
     )]
     Identities(IdentitiesArgs),
+    /// End sessions, users and keys of its own, and measure how soon a server and an app refuse them
+    ///
+    /// Rehearses sign-out, revocation, deletion, deactivation, theft, expiry and key rotation against a running server, and against an app
+    /// when one is given. Reads WORKOS_API_KEY, WORKOS_CLIENT_ID and WORKOS_COOKIE_PASSWORD as gatewright dev writes them to dev.env. What it
+    /// makes, it removes. Ends with 0 when all was within the bound, with 1 when a check failed, with 2 when it could not run.
+    #[command(after_help = "Example:\n  set -a; . .gatewright/dev.env\n  gatewright drill --app http://localhost:8000 --markdown drill.md")]
+    Drill(DrillArgs),
+    /// Print where sign-in, sessions, tokens, keys and secrets live in this deployment: a page for reviewers
+    Boundary(BoundaryArgs),
+    /// What happened and who did it, and the proof that nobody changed the record
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The key that seals what the database must not show
     #[command(subcommand)]
     MasterKey(MasterKeyCommand),
@@ -149,6 +161,12 @@ pub enum KeysCommand {
     List(EnvironmentArgs),
     /// Let the waiting key sign and publish a new waiting one
     Rotate(EnvironmentArgs),
+    /// Drop a key that somebody else may hold: what it signed is refused from now on
+    Revoke {
+        kid: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -166,6 +184,114 @@ pub struct IdentitiesArgs {
     #[arg(long)]
     pub marked: bool,
     /// Print a JSON array instead of the table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Args, Debug)]
+pub struct DrillArgs {
+    /// Where the server answers [default: WORKOS_BASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// An app behind the guard, to measure there too
+    #[arg(long, value_name = "URL")]
+    pub app: Option<String>,
+    /// The app's route to ask as a person [default: found in its /openapi.json, such as /auth/me]
+    #[arg(long, value_name = "PATH")]
+    pub route: Option<String>,
+    /// The app's route to ask with API keys [default: found in its /openapi.json]
+    #[arg(long, value_name = "PATH")]
+    pub api_key_route: Option<String>,
+    /// A permission that route wants; may be given several times
+    #[arg(long, value_name = "SLUG")]
+    pub api_key_permission: Vec<String>,
+    /// The app's session cookie
+    #[arg(long, value_name = "NAME", default_value = "wos_session")]
+    pub cookie_name: String,
+    /// How soon an end must be felt
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub bound: f64,
+    /// Wait no longer than this for anything
+    #[arg(long, value_name = "SECONDS", default_value_t = 360.0)]
+    pub max_wait: f64,
+    /// Rehearse this only; may be given several times
+    #[arg(long, value_name = "CHECK", value_enum)]
+    pub only: Vec<crate::drill::Name>,
+    /// Count what was not run as a failure
+    #[arg(long)]
+    pub require_all: bool,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// With the configuration or the data folder of the server its signing key is turned once, which takes an operator's rights
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Args, Debug)]
+pub struct BoundaryArgs {
+    /// Write the page as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the page as Markdown [default: print it]
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List entries, newest first: events, and (marked *) the platform's own
+    #[command(
+        after_help = "Examples:\n  gatewright audit list --events environment_key.created,environment_key.revoked\n  gatewright audit list --since 2026-01-31 --limit 1000 --json | jq -r .event"
+    )]
+    List(AuditListArgs),
+    /// Look at every entry and name those that were changed, taken out, put in or moved in the database
+    ///
+    /// Works beside a running server and locks nothing. Ends with 0 when all is as the server wrote it, with 1 when it is not or when
+    /// it could not look.
+    Verify(AuditVerifyArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AuditListArgs {
+    /// Name or id of one environment [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// Only these names, such as authentication.password_failed,user.deleted
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub events: Vec<String>,
+    /// Only what is about this organization
+    #[arg(long, value_name = "ID")]
+    pub organization: Option<String>,
+    /// Only what happened then or later
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what happened earlier
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// At most so many of each environment
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AuditVerifyArgs {
+    /// Name or id of one environment [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// Print one JSON object for each environment
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

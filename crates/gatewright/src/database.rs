@@ -8,6 +8,7 @@ use gatewright_base::SystemClock;
 use gatewright_db::{Db, DbConfig};
 use gatewright_jose::{MasterKey, SystemRng};
 use gatewright_server::platform::dns::SystemDns;
+use gatewright_server::platform::outbound::SystemNetwork;
 use gatewright_server::{App, Config, Cx, Parts, build, operator};
 
 use crate::cli::Target;
@@ -38,7 +39,14 @@ pub fn check_migrated(db: &Db) -> Result<(), Failure> {
 pub fn assemble(config: Config, db: Db, master_key: MasterKey) -> Result<App, Failure> {
     Ok(build(
         config,
-        Parts { db, clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), master_key, dns: Arc::new(SystemDns::default()) },
+        Parts {
+            db,
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+            master_key,
+            dns: Arc::new(SystemDns::default()),
+            network: Arc::new(SystemNetwork),
+        },
     )?)
 }
 

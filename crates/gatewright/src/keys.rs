@@ -14,6 +14,9 @@ pub fn run(command: KeysCommand, log: Option<&str>) -> Result<ExitCode, Failure>
     logs::start(logs::Style::Lines, log, "warn")?;
     match command {
         KeysCommand::List(args) => database::with_cx(&args.target, async |cx| list(cx, &args).await)?,
+        KeysCommand::Revoke { kid, environment } => {
+            database::with_cx(&environment.target, async |cx| revoke(cx, &environment, &kid).await)?
+        }
         KeysCommand::Rotate(args) => database::with_cx(&args.target, async |cx| rotate(cx, &args).await)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -70,6 +73,18 @@ async fn rotate(cx: &Cx, args: &EnvironmentArgs) -> Result<(), Failure> {
     let environment = chosen(cx, args).await?;
     let kid = operator::rotate_signing_key(cx, &environment).await?;
     println!("{kid} signs for {} now; the key before it stays published as long as the longest session", environment.name);
+    Ok(())
+}
+
+async fn revoke(cx: &Cx, args: &EnvironmentArgs, kid: &str) -> Result<(), Failure> {
+    let environment = chosen(cx, args).await?;
+    if !operator::revoke_signing_key(cx, &environment.id, kid).await? {
+        return Err(Failure::new(format!("{} has no signing key {kid}; gatewright keys list shows them", environment.name)));
+    }
+    println!(
+        "{kid} is gone from {}; guards that follow the feed refuse what it signed, others once they read the key set again",
+        environment.name
+    );
     Ok(())
 }
 

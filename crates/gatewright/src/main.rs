@@ -1,10 +1,13 @@
 //! The command: reads its arguments, puts the server together, says in one line what went wrong.
 
+mod audit;
+mod boundary;
 mod cli;
 mod configuration;
 mod database;
 mod dev;
 mod doctor;
+mod drill;
 mod environments;
 mod failure;
 mod identities;
@@ -45,6 +48,9 @@ fn run(cli: cli::Cli, started: Instant) -> Result<ExitCode, Failure> {
         Command::Keys(command) => keys::run(command, log),
         Command::Environments(command) => environments::run(command, log),
         Command::Identities(args) => identities::run(&args, log),
+        Command::Drill(args) => drill::run(args, log),
+        Command::Boundary(args) => boundary::run(&args, log),
+        Command::Audit(command) => audit::run(&command, log),
         Command::MasterKey(cli::MasterKeyCommand::New) => keys::new_master_key(),
     }
 }

@@ -47,8 +47,8 @@ enum Task {
     },
     /// Print each performance budget beside its reference, measured in the same run
     Bench {
-        /// start, memory, refresh, issue, commits, password, session, jwks, authorization, authorization-postgres; guard (guard-peers leaves
-        /// our own package out); all when none is named
+        /// start, memory, refresh, issue, commits, password, session, jwks, authorization, authorization-postgres, revocation; guard
+        /// (guard-peers leaves our own package out); all when none is named
         names: Vec<String>,
         /// Seconds each round measures
         #[arg(long)]

@@ -5,6 +5,8 @@ pub mod folder;
 mod seed;
 mod welcome;
 
+pub use welcome::{API_KEY, COOKIE_PASSWORD};
+
 use std::cell::Cell;
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -23,13 +23,18 @@ pub struct Facts<'a> {
     pub pid: u32,
 }
 
+/// What an app calls the key that opens the API to it.
+pub const API_KEY: &str = "WORKOS_API_KEY";
+/// What an app calls the secret that seals its session cookie.
+pub const COOKIE_PASSWORD: &str = "WORKOS_COOKIE_PASSWORD";
+
 /// The settings of an app: what WorkOS SDKs in Python and Node read, and our own.
 pub fn variables(url: &str, port: u16, api_key: &str, client_id: &str, cookie_password: &str) -> Vec<(&'static str, String)> {
     vec![
         ("WORKOS_BASE_URL", url.to_owned()),
-        ("WORKOS_API_KEY", api_key.to_owned()),
+        (API_KEY, api_key.to_owned()),
         ("WORKOS_CLIENT_ID", client_id.to_owned()),
-        ("WORKOS_COOKIE_PASSWORD", cookie_password.to_owned()),
+        (COOKIE_PASSWORD, cookie_password.to_owned()),
         ("GATEWRIGHT_URL", url.to_owned()),
         ("WORKOS_API_HOSTNAME", "localhost".to_owned()),
         ("WORKOS_API_PORT", port.to_string()),

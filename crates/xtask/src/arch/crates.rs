@@ -24,7 +24,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["db"], &["rusqlite", "libsqlite3-sys", "postgres", "tokio-postgres", "tokio-postgres-rustls", "sqlx"]),
     (&["server"], &["utoipa-axum", "minijinja", "lettre", "hickory-resolver"]),
     (&["server", "guard"], &["axum"]),
-    (&["guard"], &["ureq"]),
+    (&["guard", "gatewright"], &["ureq"]),
 ];
 
 /// Never anywhere in the lock file: a second TLS stack, and an RSA with a timing leak (RUSTSEC-2023-0071).

@@ -14,6 +14,7 @@ use super::authorization;
 use super::client::{Connection, Load, drive};
 use super::machine::{Folder, pinned};
 use super::report::{Budget, Report, Unit, median};
+use super::revocation;
 use super::server::{Server, binary, time_to_exec, time_to_ready};
 
 /// Enough to keep one core busy and a group commit full, few enough to leave no queue worth speaking of.
@@ -33,6 +34,7 @@ const ALL: &[(&str, Measurement)] = &[
     ("jwks", jwks),
     ("authorization", authorization::on_sqlite),
     ("authorization-postgres", authorization::on_postgres),
+    ("revocation", revocation::measure),
 ];
 
 /// Runs the named measurements, or all. True when every budget held.

@@ -17,6 +17,8 @@ mod reference;
 #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "the guard's measurements need less of it"))]
 mod report;
 #[cfg(feature = "bench")]
+mod revocation;
+#[cfg(feature = "bench")]
 mod server;
 
 #[cfg(feature = "bench")]
@@ -35,6 +37,9 @@ pub struct Effort {
 
 /// Builds both sides as they are released, then measures in a process that leaves the server its core.
 pub fn run(root: &Path, names: &[String], effort: Effort) -> Result<bool, String> {
+    if names == ["journal"] {
+        return journal(root, effort);
+    }
     let (guard, server): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| guard::NAMES.contains(&name.as_str()));
     let mut holds = true;
     if names.is_empty() || !server.is_empty() {
@@ -55,6 +60,15 @@ pub fn run(root: &Path, names: &[String], effort: Effort) -> Result<bool, String
         holds &= finish(half, &[measured.to_owned()], effort.seconds.unwrap_or(seconds), effort.rounds.unwrap_or(rounds))?;
     }
     Ok(holds)
+}
+
+/// Beside the database and without a server: a write with and without its event cannot be asked for over HTTP.
+fn journal(root: &Path, effort: Effort) -> Result<bool, String> {
+    let rows = if effort.quick { "100000" } else { "10000000" };
+    let mut bench = Command::new(crate::suite::cargo());
+    bench.current_dir(root).args(["bench", "--locked", "-p", "gatewright-server", "--features", "testkit", "--bench", "journal", "--"]);
+    bench.args(["--rows", rows, "--rounds", &effort.rounds.unwrap_or(5).to_string()]);
+    bench.status().map(|status| status.success()).map_err(|error| format!("cargo bench did not start: {error}"))
 }
 
 fn build(root: &Path, what: &[&str]) -> Result<(), String> {
