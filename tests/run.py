@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from environments import TARGET, TESTS, Missing, find_binary, find_wheel, make_node_folder, make_venv, surroundings
@@ -37,14 +38,12 @@ def main() -> int:
         if sys.version_info < (3, 10):
             raise Missing(f"Python {sys.version_info.major}.{sys.version_info.minor} is too old; run it with Python 3.10 or newer")
         wheel = find_wheel()
-        if arguments.only == "package" or not partial:
-            passed, failed = run_package(wheel, arguments.pytest)
-        if arguments.only != "package":
-            environment = provide(wheel)
-            for number, (engine, database) in enumerate(choose_engines(arguments.engine)):
-                print(f"==> {arguments.only or 'all suites'} on {engine}", flush=True)
-                left_out = (["after_all"] if partial else []) + (["once"] if number else [])
-                good, bad = run_suites(engine, database, environment, arguments.only, left_out, arguments.pytest)
+        with ThreadPoolExecutor() as pool:
+            runs = [] if arguments.only == "package" else start_suites(pool, wheel, arguments)
+            if arguments.only == "package" or not partial:
+                passed, failed = run_package(wheel, arguments.pytest)
+            for run in runs:
+                good, bad = run.result()
                 passed, failed = passed + good, failed + bad
     except Missing as missing:
         print(f"tests/run.py: {missing}")
@@ -74,9 +73,25 @@ def provide(wheel: Path) -> dict[str, str]:
     }
 
 
-def run_suites(
-    engine: str, database: str, environment: dict[str, str], only: str | None, left_out: list[str], extra: list[str]
-) -> tuple[int, int]:
+def start_suites(pool: ThreadPoolExecutor, wheel: Path, arguments: argparse.Namespace) -> list[Future[tuple[int, int]]]:
+    """The suites of all engines at once, and beside the package's: most of these tests wait, for a server to start, a page to load, a
+    token to expire."""
+    environment = provide(wheel)
+    partial = bool(arguments.only or arguments.pytest)
+    engines = choose_engines(arguments.engine)
+    runs = []
+    for number, (engine, database) in enumerate(engines):
+        # What reads the traces of all the others means nothing after a part of them; what asks no server of ours has no second engine.
+        left_out = (["after_all"] if partial else []) + (["once"] if number else [])
+        chosen = ["-m", " and ".join(f"not {marker}" for marker in left_out)] if left_out else []
+        chosen += [*([arguments.only] if arguments.only else []), *arguments.pytest]
+        alone = partial and len(engines) == 1
+        runs.append(pool.submit(run_suites, engine, database, environment, chosen, alone))
+    return runs
+
+
+def run_suites(engine: str, database: str, environment: dict[str, str], chosen: list[str], alone: bool) -> tuple[int, int]:
+    """Prints what pytest prints: at once when nothing else runs, otherwise when it has ended."""
     results = TARGET / "test-run" / engine
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir(parents=True)
@@ -87,12 +102,17 @@ def run_suites(
         GATEWRIGHT_RECORD=str(results / "traffic.jsonl"),
         GATEWRIGHT_LOGS=str(results / "logs"),
         GATEWRIGHT_HAR=str(results / "har"),
-        GATEWRIGHT_ARTIFACTS=str(TARGET / "artifacts"),
+        GATEWRIGHT_ARTIFACTS=str(TARGET / "artifacts" / engine),
     )
-    command = [environment["GATEWRIGHT_TEST_PYTHON"], "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}"]
-    # What reads the traces of all the others means nothing after a part of them; what asks no server of ours has no second engine.
-    command += ["-m", " and ".join(f"not {marker}" for marker in left_out)] if left_out else []
-    status = subprocess.run([*command, *([only] if only else []), *extra], cwd=TESTS, env=settings, check=False).returncode
+    command = [environment["GATEWRIGHT_TEST_PYTHON"], "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", *chosen]
+    head = f"==> suites on {engine}: {' '.join(chosen) or 'all'}\n"
+    if alone:
+        print(head, end="", flush=True)
+        status = subprocess.run(command, cwd=TESTS, env=settings, check=False).returncode
+    else:
+        ended = subprocess.run(command, cwd=TESTS, env=settings, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+        status = ended.returncode
+        print(head + ended.stdout, end="", flush=True)
     return count(report, status)
 
 

@@ -12,13 +12,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+
+from told import read_told
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("GATEWRIGHT_BIN", REPOSITORY / "target" / "debug" / "gatewright"))
@@ -45,6 +47,8 @@ class Server:
     log: Path
     started_in: float
     seen_mails: set[str] = field(default_factory=set)
+    # Keeps what the server told so far for the search after all tests.
+    copy_told: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -201,14 +205,21 @@ def open_database() -> Iterator[str | None]:
 @contextlib.contextmanager
 def running_server(*flags: str, limits: bool = False) -> Iterator[Server]:
     """A fresh server for the length of the block. A crash or a hang at the end is a failure."""
-    with open_database() as database:
-        server = start_server(*flags, database=database, limits=limits)
+    with open_database() as database, tempfile.TemporaryDirectory() as folder:
+        server = start_server(*flags, data=Path(folder), database=database, limits=limits)
+        server.copy_told = lambda: copy_told(server, Path(folder), database)
         try:
             yield server
+            server.copy_told()
             assert server.process.poll() is None, f"the server ended by itself; its log ends:\n{server.log.read_text()[-2000:]}"
         finally:
             status = server.stop()
         assert status == 0, f"the server ended with status {status} on SIGTERM"
+
+
+def copy_told(server: Server, folder: Path, database: str | None) -> None:
+    with server.log.with_name(f"{server.log.stem}.told.log").open("w") as copy:
+        copy.writelines(line + "\n" for line in read_told(folder, database))
 
 
 def wait_until_answering(url: str, process: subprocess.Popen[Any], seconds: float = 30) -> None:

@@ -15,9 +15,11 @@ import httpx
 REQUIRED = Path(__file__).parent.parent / "contract" / "operations.txt"
 # Organizations and what belongs to them.
 TENANCY = re.compile(
-    r"\w+ /(organizations|organization_domains|authorization|api_keys|feature-flags"
+    r"\w+ /(organizations(?!/{id}/audit_log)|organization_domains|authorization|api_keys|feature-flags"
     r"|user_management/(organization_memberships|invitations|users/[^/]+/(api_keys|feature-flags)))(/|$)"
 )
+# Audit logs of organizations.
+AUDIT_LOGS = re.compile(r"\w+ /(audit_logs|organizations/{id}/audit_log)")
 
 
 class Anything(str):
@@ -38,15 +40,15 @@ class Anything(str):
         return self
 
 
-def list_operations() -> list[str]:
-    """The operations of organizations and of what belongs to them, as `METHOD /path/{parameter}`."""
+def list_operations(of: re.Pattern[str] = TENANCY) -> list[str]:
+    """The operations of organizations and of what belongs to them, or others, as `METHOD /path/{parameter}`."""
     lines = REQUIRED.read_text().splitlines()
-    return [line for line in lines if TENANCY.match(line)]
+    return [line for line in lines if of.match(line)]
 
 
-def find_operation(method: str, path: str) -> str | None:
+def find_operation(method: str, path: str, of: re.Pattern[str] = TENANCY) -> str | None:
     """The operation that a request asks for; words before parameters."""
-    found = [operation for operation in list_operations() if matches(operation, method, path)]
+    found = [operation for operation in list_operations(of) if matches(operation, method, path)]
     return min(found, key=lambda operation: operation.count("{"), default=None)
 
 
@@ -55,13 +57,13 @@ def matches(operation: str, method: str, path: str) -> bool:
     return verb == method.upper() and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) is not None
 
 
-def list_offered(client: Any) -> dict[str, str]:
+def list_offered(client: Any, of: re.Pattern[str] = TENANCY) -> dict[str, str]:
     """The Python methods that ask for one of the operations, as `resource.method`, with the operation."""
     offered = {}
     for resource_name, resource in list_public(client, lambda member: type(member).__module__.startswith("workos.")):
         for method_name, method in list_public(resource, inspect.ismethod):
             for verb, path in list_requests(method):
-                if operation := find_operation(verb, path):
+                if operation := find_operation(verb, path, of):
                     offered[f"{resource_name}.{method_name}"] = operation
     return offered
 
@@ -94,9 +96,9 @@ class Noted:
     def __getattr__(self, resource: str) -> Any:
         return NotedResource(getattr(self.client, resource), resource, self.answered)
 
-    def list_unanswered(self) -> dict[str, str]:
+    def list_unanswered(self, of: re.Pattern[str] = TENANCY) -> dict[str, str]:
         """The methods of the SDK that ask for one of the operations and were not answered yet."""
-        return {method: operation for method, operation in list_offered(self.client).items() if method not in self.answered}
+        return {method: operation for method, operation in list_offered(self.client, of).items() if method not in self.answered}
 
 
 class NotedResource:
