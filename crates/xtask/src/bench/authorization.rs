@@ -11,7 +11,7 @@ use super::machine::Folder;
 use super::measure::{Bench, bearer, expect_200, make_accounts, micros, post};
 use super::report::{Budget, Unit, median};
 use super::server::Server;
-use crate::suite::postgres::Postgres;
+use crate::suite::postgres::{Commits, Postgres};
 
 mod fill;
 
@@ -35,7 +35,7 @@ pub fn on_sqlite(bench: &mut Bench<'_>) -> Result<(), String> {
 
 /// A cluster of the bench's own with the settings it comes with. It runs where the load generator does.
 pub fn on_postgres(bench: &mut Bench<'_>) -> Result<(), String> {
-    let postgres = Postgres::start()?;
+    let postgres = Postgres::start(Commits::Durable)?;
     let folder = Folder::fresh(bench.root, "authorization-postgres")?;
     on_engine(bench, "PostgreSQL", &folder.0, Some(&postgres.url))
 }

@@ -18,7 +18,7 @@ use super::client::{Connection, drive};
 use super::machine::Folder;
 use super::measure::{Bench, millis, post};
 use super::report::{Budget, Unit, median};
-use crate::suite::postgres::Postgres;
+use crate::suite::postgres::{Commits, Postgres};
 
 mod nodes;
 
@@ -40,7 +40,7 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), String> {
     let folder = Folder::fresh(bench.root, "revocation")?;
     let sqlite = format!("sqlite:{}", folder.0.join("gatewright.db").display());
     revoke_under_load(bench, "one node, SQLite", &folder, &sqlite, 1)?;
-    let postgres = Postgres::start()?;
+    let postgres = Postgres::start(Commits::Durable)?;
     let folder = Folder::fresh(bench.root, "revocation-postgres")?;
     let nodes = revoke_under_load(bench, "three nodes, PostgreSQL", &folder, &postgres.url, 3)?;
     cut_the_feed(bench, &nodes)

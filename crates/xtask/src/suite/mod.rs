@@ -8,7 +8,7 @@ use std::time::Instant;
 pub mod postgres;
 pub mod tools;
 
-use postgres::Postgres;
+use postgres::{Commits, Postgres};
 
 const CARGO_STEPS: &[(&str, &[&str])] = &[
     ("fmt", &["fmt", "--all", "--check"]),
@@ -140,7 +140,7 @@ impl Suite<'_> {
         }
         let mut started = None;
         self.step("postgres", |suite| {
-            let postgres = Postgres::start()?;
+            let postgres = Postgres::start(Commits::InMemory)?;
             suite.env.push(("GATEWRIGHT_TEST_PG".into(), postgres.url.clone()));
             println!("    {}", postgres.version);
             started = Some(postgres);

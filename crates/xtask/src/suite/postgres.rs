@@ -23,7 +23,7 @@ pub struct Postgres {
 const KEEPER: &str = r#"
 set -eu
 umask 077
-bin=$1 port=$2
+bin=$1 port=$2 settings=$3
 cd /
 read -r password
 dir=$(mktemp -d -t gatewright-postgres.XXXXXXXX)
@@ -31,7 +31,7 @@ trap 'rm -rf "$dir"' EXIT
 printf '%s' "$password" >"$dir/password"
 "$bin/initdb" --pgdata="$dir/data" --username=gatewright --pwfile="$dir/password" --auth=scram-sha-256 \
     --encoding=UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
-"$bin/postgres" -D "$dir/data" -h 127.0.0.1 -p "$port" -k "$dir" -c max_connections=200 >"$dir/log" 2>&1 &
+"$bin/postgres" -D "$dir/data" -h 127.0.0.1 -p "$port" -k "$dir" -c max_connections=200 $settings >"$dir/log" 2>&1 &
 pid=$!
 until "$bin/pg_isready" --quiet --host=127.0.0.1 --port="$port"; do
     kill -0 "$pid" 2>/dev/null || { cat "$dir/log" >&2; exit 1; }
@@ -47,15 +47,33 @@ done
 kill -KILL "$pid" || true
 "#;
 
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Commits {
+    /// As in production: for figures.
+    Durable,
+    /// For tests, which make hundreds of schemas, end no database server by force and keep nothing of it.
+    InMemory,
+}
+
+impl Commits {
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Durable => "",
+            Self::InMemory => "-c fsync=off -c full_page_writes=off -c synchronous_commit=off",
+        }
+    }
+}
+
 impl Postgres {
-    pub fn start() -> Result<Self, String> {
+    pub fn start(commits: Commits) -> Result<Self, String> {
         let (bin, wheel) = find_binaries()?;
         let password = random_word()?;
         // Between choosing a free port and listening on it another process may take it: then once more.
         let mut last = String::new();
         for _ in 0..3 {
             let port = free_port()?;
-            match keep(&bin, port, &password) {
+            match keep(&bin, port, &password, commits) {
                 Ok((child, version)) => {
                     let url = format!("postgres://gatewright:{password}@127.0.0.1:{port}/postgres");
                     return Ok(Self { url, version, child, _wheel: wheel });
@@ -74,14 +92,14 @@ impl Drop for Postgres {
     }
 }
 
-fn keep(bin: &Path, port: u16, password: &str) -> Result<(Child, String), String> {
+fn keep(bin: &Path, port: u16, password: &str, commits: Commits) -> Result<(Child, String), String> {
     let mut command = Command::new("sh");
     // PostgreSQL refuses to run as root.
     if let Some((uid, gid)) = unprivileged_user()? {
         command = Command::new("setpriv");
         command.args([&format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups", "sh"]);
     }
-    command.args(["-c", KEEPER, "sh"]).arg(bin).arg(port.to_string());
+    command.args(["-c", KEEPER, "sh"]).arg(bin).arg(port.to_string()).arg(commits.settings());
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot start a shell for PostgreSQL: {error}"))?;
     let told = child.stdin.as_mut().is_some_and(|stdin| writeln!(stdin, "{password}").is_ok());
@@ -208,7 +226,7 @@ mod tests {
         assert!(tools::answers("chmod", &["777", &folder.path().join("keeper").display().to_string()]));
         assert!(tools::answers("chmod", &["755", &folder.path().display().to_string()]));
 
-        let (child, version) = keep(folder.path(), 1, "secret").expect("started");
+        let (child, version) = keep(folder.path(), 1, "secret", Commits::InMemory).expect("started");
         assert_eq!(version, "postgres of the test");
         assert_eq!(processes_named(&mark), 1);
         let asked = std::time::Instant::now();
@@ -220,6 +238,6 @@ mod tests {
     #[test]
     fn a_server_that_does_not_start_is_an_error_and_not_a_wait() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(keep(folder.path(), 1, "secret").is_err());
+        assert!(keep(folder.path(), 1, "secret", Commits::InMemory).is_err());
     }
 }
