@@ -1,11 +1,14 @@
 //! `cargo xtask bench journal`: what events, their order and their chain cost a write, and whether a long journal costs more than a short one.
 //! Figures beside their references; ends with 1 when one is over its budget. `GATEWRIGHT_TEST_PG` adds PostgreSQL.
 
+#![expect(clippy::print_stdout, reason = "figures are printed")]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use gatewright_base::PageQuery;
 use gatewright_db::params;
 use gatewright_server::Cx;
@@ -14,7 +17,7 @@ use gatewright_server::platform::cx::EnvironmentId;
 use gatewright_server::platform::events::Event;
 use gatewright_server::platform::journal::{self, Filter};
 use gatewright_server::testkit::{On, TestApp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The row of an organization as its store writes it.
 const ROW: &str = "INSERT INTO organizations (id, environment_id, name, name_key, metadata, allow_profiles_outside_organization, \
@@ -26,6 +29,13 @@ const FILL: &str = "INSERT INTO events (environment_id, id, event, data, actor, 
     CASE WHEN i % 3 = 0 THEN 'request.denied' WHEN i % 3 = 1 THEN 'session.created' ELSE 'user.updated' END, \
     e.data, e.actor, 'org_' || CAST(i % 500 AS TEXT), i, e.seal, i, e.hash, CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END \
     FROM n, events e WHERE e.environment_id = $1 AND e.seq = 1";
+
+/// Audit log events of one organization, as many as wanted, older than those that are written here.
+const FILL_AUDIT_LOGS: &str = "INSERT INTO audit_log_events (environment_id, organization_id, id, action, version, occurred_at, actor, \
+    targets, context, metadata, created_at, seal, seq, chain_position, link) \
+    WITH RECURSIVE n(i) AS (SELECT CAST($2 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < CAST($3 AS BIGINT)) \
+    SELECT e.environment_id, e.organization_id, 'audit_log_event_0000' || CAST(1000000000 + i AS TEXT), e.action, e.version, i, e.actor, \
+    e.targets, e.context, e.metadata, i, e.seal, i, i, e.link FROM n, audit_log_events e WHERE e.environment_id = $1 AND e.seq = 1";
 
 const BUDGET: f64 = 1.5;
 /// What two runs of the same differ by on a machine that does other things, too.
@@ -44,6 +54,7 @@ fn main() -> ExitCode {
     for on in engines {
         over += runtime.block_on(cost_of_a_write(on, rounds));
         over += runtime.block_on(cost_of_length(on, rows, rounds));
+        over += runtime.block_on(cost_of_long_audit_logs(on, rows, rounds));
     }
     if over == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -150,10 +161,78 @@ async fn cost_of_length(on: On, rows: u64, rounds: u64) -> u32 {
     over
 }
 
+/// The same of a customer's audit log: events sent to the API and given their places, and an export of the newest.
+async fn cost_of_long_audit_logs(on: On, rows: u64, rounds: u64) -> u32 {
+    let app = TestApp::start(on).await;
+    let organization = post(&app, "/organizations", json!({"name": "Acme"}), 201).await["id"].clone();
+    post(&app, "/audit_logs/actions/invoice.viewed/schemas", json!({"targets": [{"type": "invoice"}]}), 201).await;
+    append_audit_logs(&app, &organization, 1).await;
+    let mut filled = 10;
+    let mut at: Vec<[Duration; 2]> = Vec::new();
+    for length in [10_000, rows] {
+        while filled < length {
+            let (from, to) = (filled + 1, (filled + 100_000).min(length));
+            fill_with(app.cx(), &app.tenant.environment, FILL_AUDIT_LOGS, from, to).await;
+            filled = to;
+        }
+        let mut best = [Duration::MAX; 2];
+        for _ in 0..rounds.max(3) {
+            let append = append_audit_logs(&app, &organization, 200).await;
+            let export = export_newest(&app, &organization).await;
+            best = [best[0].min(append), best[1].min(export)];
+        }
+        at.push(best);
+    }
+    let mut over = 0;
+    for (column, (what, operations)) in [("appending to an audit log", 200), ("an export of its newest", 1)].into_iter().enumerate() {
+        let (long, short) = (at[1][column], at[0][column]);
+        over +=
+            line(&format!("{on:?}: {what}, {rows} rows"), long, short, operations, vec![long.as_secs_f64() / short.as_secs_f64()], SAME);
+    }
+    over
+}
+
+async fn append_audit_logs(app: &TestApp, organization: &Value, count: u64) -> Duration {
+    let began = Instant::now();
+    for _ in 0..count {
+        let event = json!({
+            "action": "invoice.viewed", "occurred_at": app.now().to_string(), "actor": {"id": "user_1", "type": "user"},
+            "targets": [{"id": "invoice_1", "type": "invoice"}], "context": {"location": "192.0.2.1"}
+        });
+        post(app, "/audit_logs/events", json!({"organization_id": organization, "event": event}), 200).await;
+    }
+    gatewright_server::run_jobs(app.cx()).await;
+    began.elapsed()
+}
+
+/// What was written in the last second of the test's clock, which stands still within a round.
+async fn export_newest(app: &TestApp, organization: &Value) -> Duration {
+    app.clock.advance(Duration::from_secs(60));
+    append_audit_logs(app, organization, 10).await;
+    let began = Instant::now();
+    let (start, end) = (app.now().minus(Duration::from_secs(1)).to_string(), app.now().plus(Duration::from_secs(1)).to_string());
+    let body = json!({"organization_id": organization, "range_start": start, "range_end": end});
+    let id = post(app, "/audit_logs/exports", body, 201).await["id"].as_str().expect("an id").to_owned();
+    gatewright_server::run_jobs(app.cx()).await;
+    let found = app.api(Method::GET, &format!("/audit_logs/exports/{id}"), Value::Null).await;
+    assert_eq!(found.body["state"], "ready", "{}", found.text);
+    began.elapsed()
+}
+
+async fn post(app: &TestApp, path: &str, body: Value, status: u16) -> Value {
+    let answer = app.api(Method::POST, path, body).await;
+    assert_eq!(answer.status, status, "{}", answer.text);
+    answer.body
+}
+
 async fn fill(cx: &Cx, environment: &EnvironmentId, from: u64, to: u64) {
+    fill_with(cx, environment, FILL, from, to).await;
+}
+
+async fn fill_with(cx: &Cx, environment: &EnvironmentId, sql: &'static str, from: u64, to: u64) {
     let environment = environment.clone();
     let (from, to) = (i64::try_from(from).expect("small"), i64::try_from(to).expect("small"));
-    cx.db().write(move |tx| tx.execute(FILL, params![&environment, from, to])).await.expect("filled");
+    cx.db().write(move |tx| tx.execute(sql, params![&environment, from, to])).await.expect("filled");
 }
 
 async fn append(app: &TestApp, count: u64) -> Duration {
