@@ -20,6 +20,8 @@ pub use chain::Entry;
 pub use pages::{Filter, Walk, list, parse_time};
 pub use view::{EventContextActor, WireEvent};
 
+#[cfg(feature = "testkit")]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gatewright_base::Timestamp;
@@ -49,6 +51,8 @@ pub struct Journal {
     turns: AtomicU32,
     idle: AtomicU32,
     changed: watch::Sender<u64>,
+    #[cfg(feature = "testkit")]
+    muted: AtomicBool,
 }
 
 impl std::fmt::Debug for Journal {
@@ -81,7 +85,20 @@ impl Sequenced {
 
 impl Journal {
     pub(crate) fn new(master_key: &MasterKey) -> Self {
-        Self { keys: Keys::new(master_key), turns: AtomicU32::new(0), idle: AtomicU32::new(0), changed: watch::Sender::new(0) }
+        Self {
+            keys: Keys::new(master_key),
+            turns: AtomicU32::new(0),
+            idle: AtomicU32::new(0),
+            changed: watch::Sender::new(0),
+            #[cfg(feature = "testkit")]
+            muted: AtomicBool::new(false),
+        }
+    }
+
+    /// Writes no events while it is `muted`, for the bench that asks what they cost. No server is built with this.
+    #[cfg(feature = "testkit")]
+    pub fn mute(&self, muted: bool) {
+        self.muted.store(muted, Ordering::Relaxed);
     }
 
     /// Ticks whenever this node gave events their place. What another node did is found by looking now and then.
@@ -90,6 +107,10 @@ impl Journal {
     }
 
     pub(super) fn insert(&self, tx: &mut Tx<'_>, environment: &EnvironmentId, entry: &Entry) -> Result<(), DbError> {
+        #[cfg(feature = "testkit")]
+        if self.muted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let seal = self.keys.seal(environment, entry);
         store::insert(tx, environment, entry, &seal)?;
         self.turns.store(TURNS, Ordering::Relaxed);
