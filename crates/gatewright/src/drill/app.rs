@@ -68,7 +68,7 @@ impl App {
             .call(&Method::GET, "/openapi.json", &[], None)
             .map_err(|why| format!("--app: {url} does not answer: {why}; start the app, or correct --app"))?;
         let found = find_routes(&answer.json());
-        let mut app = Self { origin: Secret::new(origin_of(url).to_owned()), client, routes: Routes::default() };
+        let mut app = Self { origin: Secret::new(origin_of(url)), client, routes: Routes::default() };
         let user = match settings.route.clone().or_else(|| found.user.clone()) {
             Some(path) => path,
             None => USUAL
@@ -117,9 +117,10 @@ impl App {
     }
 }
 
-fn origin_of(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    &url[..url[start..].find('/').map_or(url.len(), |at| start + at)]
+fn origin_of(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// The routes of an app by its OpenAPI document: GET, without parameters in the path, and best without a permission.

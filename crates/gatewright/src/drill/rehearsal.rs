@@ -185,12 +185,13 @@ impl Stage {
             return self.rehearse(Name::SignOut, &session, || self.follow(&path));
         };
         let cookie = Credential::cookie(settings, &session.answer)?;
+        const LOGOUT: &str = "/user_management/sessions/logout?";
         let end = || {
             let answer = app.call(&Method::POST, &sign_out, &cookie)?;
             match answer.json()["logout_url"].as_str() {
                 // Its public address may be another than the one that is drilled: only the path is followed.
-                Some(url) => match url.find("/user_management/sessions/logout?") {
-                    Some(at) => self.follow(&url[at..]),
+                Some(url) => match url.split_once(LOGOUT) {
+                    Some((_, query)) => self.follow(&format!("{LOGOUT}{query}")),
                     None => Err("the app's sign-out leads to no sign-out of the server".to_owned()),
                 },
                 None => Err(format!("the app's sign-out at {sign_out} answered {} and no logout_url", answer.status)),
