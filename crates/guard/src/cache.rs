@@ -1,30 +1,43 @@
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gatewright_base::Timestamp;
-use gatewright_jose::sha256;
+use gatewright_base::{Rng, Timestamp};
+use gatewright_jose::{DigestKey, eq_constant_time};
 
 use crate::{Principal, Revocations, Via};
 
 const SHARDS: usize = 16;
 
-/// What a credential is remembered by: how it came, and its SHA-256. A session cookie sent as a bearer token is another credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a credential is remembered by: how it came, and a digest under the key of one [`Seen`]. A session cookie sent as a bearer token is
+/// another credential.
+#[derive(Clone, Copy)]
 pub struct CredentialDigest {
     via: Via,
-    sha256: [u8; 32],
+    digest: [u8; DigestKey::LEN],
 }
 
-impl CredentialDigest {
-    pub fn of(via: Via, credential: &str) -> Self {
-        Self { via, sha256: sha256(credential.as_bytes()) }
+/// See [`DigestKey`]: nobody learns of a digest, nor by the clock how much of one is right.
+impl PartialEq for CredentialDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.via == other.via && eq_constant_time(&self.digest, &other.digest)
     }
+}
 
-    /// The SHA-256 of the credential alone.
-    pub fn sha256(&self) -> &[u8; 32] {
-        &self.sha256
+impl Eq for CredentialDigest {}
+
+impl Hash for CredentialDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.via.hash(state);
+        state.write(&self.digest);
+    }
+}
+
+impl fmt::Debug for CredentialDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialDigest").field("via", &self.via).finish_non_exhaustive()
     }
 }
 
@@ -32,6 +45,7 @@ impl CredentialDigest {
 /// a revocation of it, or the key that signed it.
 #[derive(Debug)]
 pub struct Seen {
+    key: DigestKey,
     shards: [Mutex<Shard>; SHARDS],
     /// Rises whenever something is forgotten; see [`Seen::generation`].
     generation: AtomicU64,
@@ -57,8 +71,14 @@ struct Entry {
 
 impl Seen {
     /// Room for about `entries` credentials.
-    pub fn new(entries: usize) -> Self {
-        Self { shards: Default::default(), generation: AtomicU64::new(0), half: entries.div_ceil(SHARDS * 2).max(1) }
+    pub fn new(entries: usize, rng: &dyn Rng) -> Self {
+        let half = entries.div_ceil(SHARDS * 2).max(1);
+        Self { key: DigestKey::new(rng), shards: Default::default(), generation: AtomicU64::new(0), half }
+    }
+
+    /// What this asks for and keeps a credential by.
+    pub fn digest(&self, via: Via, credential: &str) -> CredentialDigest {
+        CredentialDigest { via, digest: self.key.digest(credential.as_bytes()) }
     }
 
     /// The principal of a credential that was verified before and is still in force.
@@ -124,7 +144,7 @@ impl Seen {
     }
 
     fn shard(&self, digest: &CredentialDigest) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[usize::from(digest.sha256[31]) % SHARDS])
+        lock(&self.shards[usize::from(digest.digest[DigestKey::LEN - 1]) % SHARDS])
     }
 }
 
@@ -152,7 +172,7 @@ impl Shard {
     }
 }
 
-/// A SHA-256 needs no hashing again. Nobody fills a bucket on purpose: only what was verified is kept.
+/// A digest needs no hashing again. Nobody fills a bucket on purpose: only what was verified is kept.
 #[derive(Debug, Default)]
 struct Truncate(u64);
 
@@ -173,6 +193,8 @@ impl Hasher for Truncate {
 mod tests {
     use std::time::Duration;
 
+    use gatewright_jose::SystemRng;
+
     use super::*;
     use crate::tests::{NOW, at, now};
     use crate::{Kind, Revoked};
@@ -188,21 +210,17 @@ mod tests {
         })
     }
 
-    fn digest(credential: &str) -> CredentialDigest {
-        CredentialDigest::of(Via::Session, credential)
-    }
-
     fn insert(seen: &Seen, credential: &str, until: Timestamp) {
-        seen.insert(seen.generation(), digest(credential), principal("key_1"), until, LEEWAY);
+        seen.insert(seen.generation(), seen.digest(Via::Session, credential), principal("key_1"), until, LEEWAY);
     }
 
     fn finds(seen: &Seen, credential: &str, now: Timestamp) -> bool {
-        seen.find(&digest(credential), &Revocations::new(), now).is_some()
+        seen.find(&seen.digest(Via::Session, credential), &Revocations::new(), now).is_some()
     }
 
     #[test]
     fn an_entry_never_outlives_its_token() {
-        let seen = Seen::new(100);
+        let seen = Seen::new(100, &SystemRng);
         insert(&seen, "a", at(NOW + 100_000));
         for (second, expected) in [(NOW - 11, false), (NOW - 10, true), (NOW, true), (NOW + 309, true), (NOW + 310, false)] {
             assert_eq!(finds(&seen, "a", at(second)), expected, "{}", second - NOW);
@@ -213,39 +231,39 @@ mod tests {
 
     #[test]
     fn row_23_an_entry_never_outlives_a_revocation() {
-        let (seen, revocations) = (Seen::new(100), Revocations::new());
+        let (seen, revocations) = (Seen::new(100, &SystemRng), Revocations::new());
         insert(&seen, "a", at(NOW + 300));
-        assert!(seen.find(&digest("a"), &revocations, now()).is_some());
+        assert!(seen.find(&seen.digest(Via::Session, "a"), &revocations, now()).is_some());
         revocations.revoke(Revoked::Session("session_1"), now(), at(NOW + 600));
-        assert!(seen.find(&digest("a"), &revocations, now()).is_none());
+        assert!(seen.find(&seen.digest(Via::Session, "a"), &revocations, now()).is_none());
     }
 
     #[test]
     fn an_entry_never_outlives_the_key_that_signed_it() {
-        let seen = Seen::new(100);
-        seen.insert(seen.generation(), digest("old"), principal("key_1"), at(NOW + 300), LEEWAY);
-        seen.insert(seen.generation(), digest("new"), principal("key_2"), at(NOW + 300), LEEWAY);
+        let seen = Seen::new(100, &SystemRng);
+        seen.insert(seen.generation(), seen.digest(Via::Session, "old"), principal("key_1"), at(NOW + 300), LEEWAY);
+        seen.insert(seen.generation(), seen.digest(Via::Session, "new"), principal("key_2"), at(NOW + 300), LEEWAY);
         let before = seen.generation();
         seen.forget_where(|principal| principal.key_id.as_deref() == Some("key_1"));
         assert_eq!((finds(&seen, "old", now()), finds(&seen, "new", now())), (false, true));
         // Verified with the keys as they were, kept after they changed: not kept.
-        seen.insert(before, digest("old"), principal("key_1"), at(NOW + 300), LEEWAY);
+        seen.insert(before, seen.digest(Via::Session, "old"), principal("key_1"), at(NOW + 300), LEEWAY);
         assert!(!finds(&seen, "old", now()));
     }
 
     #[test]
     fn a_session_cookie_sent_as_a_bearer_token_is_another_credential() {
-        let seen = Seen::new(100);
+        let seen = Seen::new(100, &SystemRng);
         insert(&seen, "a", at(NOW + 300));
         for via in [Via::Bearer, Via::ApiKey] {
-            assert!(seen.find(&CredentialDigest::of(via, "a"), &Revocations::new(), now()).is_none());
+            assert!(seen.find(&seen.digest(via, "a"), &Revocations::new(), now()).is_none());
         }
         assert!(!finds(&seen, "A", now()) && !finds(&seen, "a ", now()) && finds(&seen, "a", now()));
     }
 
     #[test]
     fn it_stays_within_its_bounds_and_keeps_who_comes_again() {
-        let seen = Seen::new(1_000);
+        let seen = Seen::new(1_000, &SystemRng);
         insert(&seen, "regular", at(NOW + 300));
         for n in 0..20_000 {
             insert(&seen, &n.to_string(), at(NOW + 300));
@@ -259,10 +277,10 @@ mod tests {
 
     #[test]
     fn one_credential_is_forgotten_alone() {
-        let seen = Seen::new(100);
+        let seen = Seen::new(100, &SystemRng);
         insert(&seen, "a", at(NOW + 300));
         insert(&seen, "b", at(NOW + 300));
-        seen.forget(&digest("a"));
+        seen.forget(&seen.digest(Via::Session, "a"));
         assert_eq!((finds(&seen, "a", now()), finds(&seen, "b", now()), seen.is_empty()), (false, true, false));
     }
 }

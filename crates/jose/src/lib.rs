@@ -9,6 +9,7 @@ pub mod b64;
 mod certificate;
 mod chance;
 mod codes;
+mod digest_key;
 mod error;
 mod hash;
 mod jwk;
@@ -24,6 +25,7 @@ pub mod webhook;
 
 pub use chance::SystemRng;
 pub use codes::{normalize_user_code, random_code6, random_token, user_code};
+pub use digest_key::DigestKey;
 pub use error::{JoseError, Refusal};
 pub use hash::{eq_constant_time, hash_secret, hmac_sha256, secret_hash_algorithm, sha256};
 pub use jwk::{Jwk, Jwks, VerifyingKey, VerifyingKeys};

@@ -133,7 +133,7 @@ impl Engine {
             watchers: Arc::default(),
             denials: Denials::default(),
             keys,
-            seen: Seen::new(entries),
+            seen: Seen::new(entries, &*settings.rng),
             flights: Flights::new(),
             pool: Pool::new(),
             process: std::process::id(),

@@ -83,7 +83,7 @@ impl Engine {
     }
 
     fn find_bearer(&self, token: &str, gathered: &Gathered, now: Timestamp) -> Result<Arc<Principal>, Early> {
-        let digest = CredentialDigest::of(Via::Bearer, token);
+        let digest = self.seen.digest(Via::Bearer, token);
         if let Some(principal) = self.find_seen(&digest, now) {
             return Ok(principal);
         }
@@ -175,7 +175,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Standing, Early> {
         // What was seen and holds cannot have been renewed: only what no longer verifies is.
-        let digest = CredentialDigest::of(Via::Session, value);
+        let digest = self.seen.digest(Via::Session, value);
         if let Some(principal) = self.find_seen(&digest, now) {
             return Ok(Standing::Good(principal));
         }

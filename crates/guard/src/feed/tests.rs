@@ -25,9 +25,7 @@ use super::keys::Metadata;
 use super::{Check, Guard, LoginResult, Resolved};
 use crate::login::{LoginOptions, begin_login};
 use crate::session::{SealedSession, seal_session};
-use crate::{
-    Config, CredentialDigest, Issuer, IssuerKind, Kind, Many, Principal, Refusal, RequestFacts, Requirement, Revoked, Via, csrf_token,
-};
+use crate::{Config, Issuer, IssuerKind, Kind, Many, Principal, Refusal, RequestFacts, Requirement, Revoked, Via, csrf_token};
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub(crate) const JWKS: &str = "/sso/jwks/client_1";
