@@ -45,7 +45,16 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn scan<T, E, F>(&self, f: F) -> Result<T, E>
+    pub(crate) async fn look_up(&self, ask: Ask) -> Result<Option<Row>, DbError> {
+        let find = move |tx: &mut Tx<'_>| tx.optional(ask.sql, &ask.params);
+        match self {
+            Self::Sqlite(file) => file.readers().read(find),
+            Self::Postgres(pool) => pool.call(Mode::LookUp, find).await,
+        }
+    }
+
+    /// Off the async threads. `mode` is how PostgreSQL plans it; SQLite plans but once.
+    pub(crate) async fn scan<T, E, F>(&self, mode: Mode, f: F) -> Result<T, E>
     where
         F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -53,7 +62,7 @@ impl Backend {
     {
         match self {
             Self::Sqlite(file) => file.scan(f).await,
-            Self::Postgres(pool) => pool.call(Mode::Scan, f).await,
+            Self::Postgres(pool) => pool.call(mode, f).await,
         }
     }
 
@@ -76,7 +85,7 @@ impl Backend {
         T: Send + 'static,
     {
         match (self, mode) {
-            (Self::Sqlite(file), Mode::Read | Mode::Scan) => file.readers().read(f),
+            (Self::Sqlite(file), Mode::LookUp | Mode::Read | Mode::Scan) => file.readers().read(f),
             (Self::Sqlite(file), Mode::Write) => file.write_blocking(f),
             (Self::Postgres(pool), _) => pool.call_blocking(mode, f),
         }

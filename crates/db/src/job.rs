@@ -5,7 +5,9 @@ use crate::{DbError, Tx};
 /// What a transaction may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Look-ups by key.
+    /// One statement: its own snapshot, so that no transaction need begin and end around it.
+    LookUp,
+    /// Look-ups by key, and pages along one index.
     Read,
     /// Reads whose cost depends on what they are given.
     Scan,

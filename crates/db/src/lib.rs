@@ -106,6 +106,12 @@ impl Db {
         self.backend.read(f).await
     }
 
+    /// The one row of `ask`, a SELECT by key, if there is one. Costs PostgreSQL no transaction around it: one exchange, where a
+    /// [`Db::read`] of one statement begins and ends.
+    pub async fn look_up(&self, ask: Ask) -> Result<Option<Row>, DbError> {
+        self.backend.look_up(ask).await
+    }
+
     /// Like [`Db::read`], for listings and scans that may take milliseconds: off the async threads.
     pub async fn scan<T, E, F>(&self, f: F) -> Result<T, E>
     where
@@ -113,7 +119,18 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.backend.scan(f).await
+        self.backend.scan(Mode::Scan, f).await
+    }
+
+    /// Like [`Db::scan`], for pages along one index, which is the right one whatever is asked for and however long the table: PostgreSQL plans
+    /// such statements once instead of each time.
+    pub async fn walk<T, E, F>(&self, f: F) -> Result<T, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.backend.scan(Mode::Read, f).await
     }
 
     /// Runs a read-write transaction; `Ok` means it is durable. The closure's `Err` rolls back all it did and nothing else.

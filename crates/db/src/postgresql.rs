@@ -225,10 +225,11 @@ impl Worker {
     }
 }
 
-const BEGIN_SCAN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// A look-up by key has one good plan whatever the key. Left to choose, the server plans many of them anew each time, which is a quarter of
-/// what a permission check costs.
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
+// A look-up by key has one good plan whatever the key: sessions are set to it. Left to choose, the server plans many of them anew each time,
+// which is a quarter of what a permission check costs.
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const BEGIN_SCAN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = auto";
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL plan_cache_mode = auto";
 
 /// One connection and its statements.
 pub(crate) struct Session {
@@ -286,10 +287,11 @@ impl Session {
         // waits for its BEGIN, because a statement must never run without one; a read's travels with its first statement.
         self.begin = None;
         match mode {
+            Mode::LookUp => {}
             Mode::Read => self.begin = Some(BEGIN_READ),
             Mode::Scan => self.begin = Some(BEGIN_SCAN),
             Mode::Write => {
-                if let Err(error) = self.link.batch("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") {
+                if let Err(error) = self.link.batch(BEGIN_WRITE) {
                     return Run::Lost(self.explain(&error));
                 }
             }
@@ -306,7 +308,7 @@ impl Session {
             None => {}
         }
         match (mode, keep) {
-            (Mode::Read | Mode::Scan, _) => Run::Done,
+            (Mode::LookUp | Mode::Read | Mode::Scan, _) => Run::Done,
             (Mode::Write, true) => self.commit(job),
             (Mode::Write, false) => {
                 // Its outcome stands whatever becomes of the connection: the server rolls back what is not committed.
@@ -338,7 +340,7 @@ impl Session {
 
     /// Ends a read's transaction, if it began.
     fn end_read(&mut self) -> Result<(), tokio_postgres::Error> {
-        if self.begin.take().is_some() { Ok(()) } else { self.link.batch("COMMIT") }
+        if self.mode == Mode::LookUp || self.begin.take().is_some() { Ok(()) } else { self.link.batch("COMMIT") }
     }
 
     pub(crate) fn list(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
@@ -526,8 +528,9 @@ impl Target {
         if target.get_tcp_user_timeout().is_none() {
             target.tcp_user_timeout(Duration::from_secs(15));
         }
-        let mut setup =
-            "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'".to_owned();
+        let mut setup = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; \
+             SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan"
+            .to_owned();
         if let Some(schema) = &config.schema {
             if schema.is_empty() || !schema.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
                 return Err(DbError::Other("a schema's name has lower-case letters, digits and _ only".into()));

@@ -39,6 +39,8 @@ on_both_engines! {
     a_write_asks_nothing_ahead
     an_error_ahead_is_the_answer_of_its_read_alone
     a_read_cannot_write
+    a_look_up_gives_the_one_row_and_leaves_nothing_behind
+    a_look_up_cannot_write
     migrations_apply_once_however_often_they_are_asked_for
     nodes_that_start_together_apply_each_migration_once
     a_migration_edited_after_it_was_applied_is_refused
@@ -432,6 +434,28 @@ fn a_read_cannot_write(on: Fixture) {
     let refused = on.wait(on.db.read(|tx| tx.execute(INSERT, params!["a"])));
     assert!(matches!(refused, Err(DbError::Other(_))), "{refused:?}");
     assert_eq!(on.count(), 0);
+}
+
+fn a_look_up_gives_the_one_row_and_leaves_nothing_behind(on: Fixture) {
+    let find = |id: &str| on.wait(on.db.look_up(Ask::new("SELECT id FROM codes WHERE id = $1", params![id])));
+    assert!(find("a").unwrap().is_none());
+    on.wait(insert(&on.db, "a".into())).unwrap();
+    assert_eq!(find("a").unwrap().unwrap().text().unwrap(), "a");
+    let broken = on.wait(on.db.look_up(Ask::new("SELECT id FROM codes WHERE nothing = $1", params!["a"])));
+    assert!(matches!(broken, Err(DbError::Other(_))), "{:?}", broken.err());
+    on.wait(insert(&on.db, "b".into())).unwrap();
+    let two = on.wait(on.db.look_up(Ask::new("SELECT id FROM codes", &[])));
+    assert!(matches!(two, Err(DbError::Other(_))), "{:?}", two.err());
+    assert_eq!(find("b").unwrap().unwrap().text().unwrap(), "b");
+    assert_eq!(on.count(), 2);
+}
+
+fn a_look_up_cannot_write(on: Fixture) {
+    on.wait(insert(&on.db, "a".into())).unwrap();
+    let refused = on.wait(on.db.look_up(Ask::new("UPDATE codes SET used_at = 1 RETURNING id", &[])));
+    assert!(matches!(refused, Err(DbError::Other(_))), "{:?}", refused.err());
+    let used = on.wait(on.db.read(|tx| tx.one("SELECT used_at FROM codes WHERE id = 'a'", &[])?.opt_int()));
+    assert_eq!(used, Ok(None));
 }
 
 fn migrations_apply_once_however_often_they_are_asked_for(on: Fixture) {

@@ -43,7 +43,7 @@ pub async fn find_key_holder(cx: &Cx, key: &str) -> Result<Option<KeyHolder>, Db
     }
     let hash = gatewright_jose::hash_secret(key);
     let dev = cx.config().dev;
-    cx.db().read(move |tx| Ok::<_, DbError>(store::find_key_holder(tx, &hash)?.filter(|holder| dev || !holder.dev))).await
+    Ok(store::find_key_holder(cx.db(), &hash).await?.filter(|holder| dev || !holder.dev))
 }
 
 /// Remembers that the holder's key was used. Costs the caller nothing.

@@ -1,5 +1,5 @@
 use gatewright_base::Timestamp;
-use gatewright_db::{DbError, Row, Tx, params};
+use gatewright_db::{Ask, Db, DbError, Row, Tx, params};
 
 use super::model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
 use crate::platform::cx::{ClientId, EnvironmentId};
@@ -89,10 +89,10 @@ pub fn insert_key(tx: &mut Tx<'_>, environment: &EnvironmentId, key: &NewKey<'_>
     tx.execute(INSERT_KEY, params![key.id, environment, key.name, key.secret_hash, key.obfuscated, key.dev, now]).map(drop)
 }
 
-pub fn find_key_holder(tx: &mut Tx<'_>, secret_hash: &str) -> Result<Option<KeyHolder>, DbError> {
-    tx.optional(FIND_KEY_HOLDER, params![secret_hash])?
-        .map(|mut row| Ok(KeyHolder { environment: row.id()?, key_id: row.text()?, dev: row.bool()? }))
-        .transpose()
+/// For every request of the API.
+pub async fn find_key_holder(db: &Db, secret_hash: &str) -> Result<Option<KeyHolder>, DbError> {
+    let found = db.look_up(Ask::new(FIND_KEY_HOLDER, params![secret_hash])).await?;
+    found.map(|mut row| Ok(KeyHolder { environment: row.id()?, key_id: row.text()?, dev: row.bool()? })).transpose()
 }
 
 pub fn is_live_key(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &EnvironmentKeyId) -> Result<bool, DbError> {

@@ -62,7 +62,7 @@ fn run_make(cx: &Cx) -> JobFuture<'_> {
 async fn make_file(cx: &Cx, environment: &EnvironmentId, mut export: Export) -> Result<Option<ExportState>, DbError> {
     loop {
         let (of, asked) = (environment.clone(), export.clone());
-        let events = cx.db().scan(move |tx| list_in(tx, &of, &asked.organization_id, asked.interval, &asked.reached, EVENTS)).await?;
+        let events = cx.db().walk(move |tx| list_in(tx, &of, &asked.organization_id, asked.interval, &asked.reached, EVENTS)).await?;
         let is_last = events.len() < EVENTS as usize;
         let reached = events.last().map_or_else(|| export.reached.clone(), |event| event.id.to_string());
         let lines = render(&export, &events);

@@ -25,7 +25,7 @@ pub fn feature() -> Feature {
 pub async fn list(cx: &Cx, environment: &EnvironmentId, filter: &Filter, page: &PageQuery) -> Result<Option<Page<AuditEntry>>, DbError> {
     journal::bring_up_to_date(cx, environment).await?;
     let (environment, filter, page) = (environment.clone(), filter.clone(), page.clone());
-    let found = cx.db().scan(move |tx| journal::list(tx, &environment, &filter, &page)).await?;
+    let found = cx.db().walk(move |tx| journal::list(tx, &environment, &filter, &page)).await?;
     Ok(found.map(|page| page.map(AuditEntry::from)))
 }
 

@@ -57,7 +57,7 @@ async fn list(State(cx): State<Cx>, caller: Caller, query: Query) -> Result<axum
     let filter = filter(&query)?;
     let environment = caller.environment;
     journal::bring_up_to_date(&cx, &environment).await?;
-    let found = cx.db().scan(move |tx| journal::list(tx, &environment, &filter, &page)).await?;
+    let found = cx.db().walk(move |tx| journal::list(tx, &environment, &filter, &page)).await?;
     found.map(|page| axum::Json(page.into())).ok_or_else(unknown_cursor)
 }
 
