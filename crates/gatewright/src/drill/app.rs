@@ -161,7 +161,8 @@ pub fn find_routes(document: &Value) -> Routes {
         found.sort();
         found.first().map(|(_, path)| (*path).clone())
     };
-    let sign_out = paths.iter().find(|(path, item)| path.ends_with("/logout") && !path.contains('{') && item.get("post").is_some());
+    let is_sign_out = |path: &str| path.starts_with('/') && path.ends_with("/logout") && !path.contains('{');
+    let sign_out = paths.iter().find(|(path, item)| is_sign_out(path) && item.get("post").is_some());
     let text = |name: &str| document["info"][name].as_str().map(|text| text.chars().take(80).collect());
     Routes {
         user: best(user),
@@ -213,7 +214,8 @@ mod tests {
             version: Some("0.1.0".into()),
         };
         assert_eq!(find_routes(&document), expected);
-        for nothing in [json!(null), json!([]), json!({"paths": {"/x": {"get": {"security": "x"}}}})] {
+        let elsewhere = json!({"paths": {"http://evil.example/logout": {"post": {}}}});
+        for nothing in [json!(null), json!([]), json!({"paths": {"/x": {"get": {"security": "x"}}}}), elsewhere] {
             assert_eq!(find_routes(&nothing), Routes::default(), "{nothing}");
         }
     }

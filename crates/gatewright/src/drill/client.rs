@@ -66,9 +66,13 @@ impl Client {
         &self.base
     }
 
-    /// Calls `path` (or an absolute URL). The error says what happened and nothing of what was sent.
+    /// Calls `path`, below `base` alone. The error says what happened and nothing of what was sent.
     pub fn call(&self, method: &Method, path: &str, headers: &[Header<'_>], body: Option<&Value>) -> Result<Answer, String> {
-        let url = if path.starts_with('/') { format!("{}{path}", self.base) } else { path.to_owned() };
+        // A credential goes to one origin, whatever the API document of an app says.
+        if !path.starts_with('/') {
+            return Err("what is to be asked is no path".to_owned());
+        }
+        let url = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header(header::ACCEPT, "application/json");
         for (name, value) in headers {
             request = request.header(*name, value.reveal());
@@ -102,4 +106,17 @@ fn trusted_roots() -> RootCerts {
         tracing::warn!("no trusted certificates were found on this machine; install the package ca-certificates or set SSL_CERT_FILE");
     }
     found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_path_below_its_base_is_called() {
+        let client = Client::new("http://127.0.0.1:1");
+        for url in ["http://127.0.0.1:1/x", "https://evil.example/", "@evil.example/", ""] {
+            assert_eq!(client.call(&Method::GET, url, &[], None).err().as_deref(), Some("what is to be asked is no path"), "{url}");
+        }
+    }
 }

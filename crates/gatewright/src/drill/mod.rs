@@ -69,8 +69,9 @@ pub fn run(args: DrillArgs, log: Option<&str>) -> Result<ExitCode, Failure> {
         }
     })?;
     let _ = worker.join();
-    write_reports(&args, &report)?;
+    // First what cannot fail: minutes of work, and what was left behind, are told whatever becomes of the files.
     print(&report.to_table());
+    write_reports(&args, &report)?;
     if stop.is_told() {
         return Ok(ExitCode::from(130));
     }

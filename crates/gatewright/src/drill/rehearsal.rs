@@ -203,8 +203,8 @@ impl Stage {
     }
 
     /// What the browser does that an app sends to the server's sign-out.
-    fn follow(&self, url: &str) -> Result<(), String> {
-        match self.server.visit(url)?.status {
+    fn follow(&self, path: &str) -> Result<(), String> {
+        match self.server.visit(path)?.status {
             200..=399 => Ok(()),
             status => Err(format!("the server's sign-out answered {status}")),
         }

@@ -58,9 +58,9 @@ impl Server {
         if answer.is_good() { Ok(answer.json()) } else { Err(refused(method, path, &answer)) }
     }
 
-    /// A browser's visit to `url`, without any key.
-    pub fn visit(&self, url: &str) -> Result<Answer, String> {
-        self.client.call(&Method::GET, url, &[], None).map_err(|why| format!("GET of the sign-out: {why}"))
+    /// A browser's visit to `path`, without any key.
+    pub fn visit(&self, path: &str) -> Result<Answer, String> {
+        self.client.call(&Method::GET, path, &[], None).map_err(|why| format!("GET of the sign-out: {why}"))
     }
 
     /// The version that the server's API document tells.

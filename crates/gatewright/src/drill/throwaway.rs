@@ -123,15 +123,28 @@ impl Throwaway {
         };
         let answer = self.server.call(&Method::GET, &look_up, None)?;
         let body = answer.json();
-        let found = match thing {
-            Thing::User { .. } => body["data"].as_array().and_then(|users| users.first()).map(|user| &user["id"]),
-            Thing::Organization { .. } => Some(&body["id"]),
+        let id = match answer.status {
+            404 => None,
+            _ if answer.is_good() => find_id(thing, &body).map_err(|()| format!("{name}: asked for it, the server names others"))?,
+            status => return Err(format!("{name}: it answered {status}")),
         };
-        let Some(id) = found.and_then(Value::as_str) else {
-            return if answer.is_good() || answer.status == 404 { Ok(()) } else { Err(format!("{name}: it answered {}", answer.status)) };
-        };
+        let Some(id) = id else { return Ok(()) };
         let answer = self.server.call(&Method::DELETE, &format!("{folder}/{}", encode(id)), None)?;
         if answer.is_good() || answer.status == 404 { Ok(()) } else { Err(format!("{id}: its deletion answered {}", answer.status)) }
+    }
+}
+
+/// The id of `thing` in what the server answered to its name; none where there is nothing of that name. Errs where others are named,
+/// as by a server that does not know the filter, or behind a proxy that drops it: nobody else's user is to be deleted.
+fn find_id<'a>(thing: &Thing, answer: &'a Value) -> Result<Option<&'a str>, ()> {
+    let (named, key, name): (&[Value], &str, &str) = match thing {
+        Thing::User { email } => (answer["data"].as_array().ok_or(())?.as_slice(), "email", email.as_str()),
+        Thing::Organization { external_id } => (std::slice::from_ref(answer), "external_id", external_id.as_str()),
+    };
+    match named.iter().find(|one| one[key] == name) {
+        Some(found) => found["id"].as_str().map(Some).ok_or(()),
+        None if named.is_empty() => Ok(None),
+        None => Err(()),
     }
 }
 
@@ -157,6 +170,33 @@ fn id_of(made: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_removed_but_what_has_the_name() {
+        let user = Thing::User { email: "drill-1@gatewright-drill.invalid".to_owned() };
+        let one = |email: &str| json!({"id": "user_1", "email": email});
+        let other = json!({"id": "user_2", "email": "ceo@example.com"});
+        for (answer, id) in [
+            (json!({"data": [one("drill-1@gatewright-drill.invalid")]}), Ok(Some("user_1"))),
+            (json!({"data": [other.clone(), one("drill-1@gatewright-drill.invalid")]}), Ok(Some("user_1"))),
+            (json!({"data": []}), Ok(None)),
+            (json!(null), Err(())),
+            (json!({"data": [other]}), Err(())),
+            (json!({"data": [one("drill-2@gatewright-drill.invalid")]}), Err(())),
+            (json!({"data": [{"email": "drill-1@gatewright-drill.invalid"}]}), Err(())),
+        ] {
+            assert_eq!(find_id(&user, &answer), id, "{answer}");
+        }
+        let organization = Thing::Organization { external_id: "drill-1".to_owned() };
+        for (answer, id) in [
+            (json!({"id": "org_1", "external_id": "drill-1"}), Ok(Some("org_1"))),
+            (json!({"id": "org_2", "external_id": "drill-2"}), Err(())),
+            (json!({"id": "org_2", "external_id": null}), Err(())),
+            (json!({"id": "org_2"}), Err(())),
+        ] {
+            assert_eq!(find_id(&organization, &answer), id, "{answer}");
+        }
+    }
 
     #[test]
     fn names_cannot_be_guessed() {
