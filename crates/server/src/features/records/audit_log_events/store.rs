@@ -194,6 +194,17 @@ pub fn list_rejected(tx: &mut Tx<'_>, environment: &EnvironmentId, limit: u32) -
     tx.list(LIST_REJECTED, params![environment, limit])?.into_iter().map(|mut row| Ok((row.id()?, row.id()?))).collect()
 }
 
+/// Rows of the organization that have a place among all events and stand in its chain no further than `position`, or not at all.
+pub fn list_unchained(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    organization: &OrganizationId,
+    position: i64,
+    limit: u32,
+) -> Result<Vec<AuditLogEventId>, DbError> {
+    tx.list(LIST_UNCHAINED, params![environment, organization, position, limit])?.into_iter().map(|mut row| row.id()).collect()
+}
+
 /// The next organization that has events with a place, after `after`, by id.
 pub fn next_organization(tx: &mut Tx<'_>, environment: &EnvironmentId, after: &str) -> Result<Option<OrganizationId>, DbError> {
     tx.optional(NEXT_ORGANIZATION, params![environment, after])?.map(|mut row| row.id()).transpose()
@@ -308,16 +319,19 @@ pub const NEXT_CHAIN: &str = "SELECT environment_id, organization_id FROM audit_
 pub const UPSERT_CHAIN: &str = "INSERT INTO audit_log_chains (environment_id, organization_id, number, cut_position, cut_link, end_position, \
      end_link, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (environment_id, organization_id) DO UPDATE SET \
      number = $3, cut_position = $4, cut_link = $5, end_position = $6, end_link = $7, mac = $8";
+// A link or place that a hand took away must not stop whoever reads the chain: a seal is never the link that is due.
 pub const LIST_LINKED: &str = "SELECT organization_id, id, action, version, occurred_at, created_at, actor, targets, context, metadata, seal, \
-     seq, chain_position, link FROM audit_log_events WHERE environment_id = $1 AND organization_id = $2 AND chain_position > $3 \
-     ORDER BY chain_position LIMIT $4";
-pub const LIST_OLDEST: &str = "SELECT chain_position, created_at, link FROM audit_log_events WHERE environment_id = $1 \
+     COALESCE(seq, 0), chain_position, COALESCE(link, seal) FROM audit_log_events WHERE environment_id = $1 AND organization_id = $2 \
+     AND chain_position > $3 ORDER BY chain_position LIMIT $4";
+pub const LIST_OLDEST: &str = "SELECT chain_position, created_at, COALESCE(link, seal) FROM audit_log_events WHERE environment_id = $1 \
      AND organization_id = $2 AND chain_position > $3 ORDER BY chain_position LIMIT $4";
 pub const DELETE_THROUGH: &str = "DELETE FROM audit_log_events WHERE environment_id = $1 AND organization_id = $2 AND chain_position <= $3";
 pub const LIST_REJECTED: &str = "SELECT organization_id, id FROM audit_log_events WHERE environment_id = $1 AND seq < 0 \
      ORDER BY organization_id, id LIMIT $2";
+pub const LIST_UNCHAINED: &str = "SELECT id FROM audit_log_events WHERE environment_id = $1 AND organization_id = $2 \
+     AND COALESCE(seq, -1) >= 0 AND COALESCE(chain_position, 0) <= $3 ORDER BY id LIMIT $4";
 pub const NEXT_ORGANIZATION: &str = "SELECT organization_id FROM audit_log_events WHERE environment_id = $1 AND organization_id > $2 \
-     AND chain_position IS NOT NULL ORDER BY organization_id LIMIT 1";
+     AND COALESCE(seq, -1) >= 0 ORDER BY organization_id LIMIT 1";
 pub const COUNT_WAITING: &str = "SELECT COUNT(*) FROM audit_log_events WHERE environment_id = $1 AND seq IS NULL";
 pub const READ: &str = "SELECT organization_id, id, action, version, occurred_at, created_at, actor, targets, context, metadata, seq \
      FROM audit_log_events WHERE environment_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";

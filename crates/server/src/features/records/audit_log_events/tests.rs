@@ -184,6 +184,46 @@ both_engines!(row_58_a_row_that_the_server_did_not_write_is_named_and_told_to_no
     assert!(found.contains(&added("audit_log_event_placed")) && found.contains(&Finding::Head), "{found:?}");
 });
 
+both_engines!(row_58_a_row_beside_the_chain_is_named, |app| async move {
+    let id = add(&app, "org_a", "one").await;
+    app.clock.advance(Duration::from_millis(1));
+    add(&app, "org_a", "two").await;
+    order(&app).await;
+    // Each with a place that there is already, so that the count of events still fits.
+    let outside = "INSERT INTO audit_log_events (environment_id, organization_id, id, action, version, occurred_at, actor, targets, context, \
+                   metadata, created_at, seal, seq) SELECT environment_id, organization_id, $2, action, version, occurred_at, actor, targets, \
+                   context, metadata, created_at, seal, seq FROM audit_log_events WHERE id = $1";
+    let before = "INSERT INTO audit_log_events (environment_id, organization_id, id, action, version, occurred_at, actor, targets, context, \
+                  metadata, created_at, seal, seq, chain_position, link) SELECT environment_id, organization_id, $2, action, version, \
+                  occurred_at, actor, targets, context, metadata, created_at, seal, seq, 0, link FROM audit_log_events WHERE id = $1";
+    let elsewhere = "INSERT INTO audit_log_events (environment_id, organization_id, id, action, version, occurred_at, actor, targets, \
+                     context, metadata, created_at, seal, seq) SELECT environment_id, 'org_b', $2, action, version, occurred_at, actor, \
+                     targets, context, metadata, created_at, seal, seq FROM audit_log_events WHERE id = $1";
+    for (sql, name, organization) in [(outside, "outside", "org_a"), (before, "before", "org_a"), (elsewhere, "elsewhere", "org_b")] {
+        let forged = AuditLogEventId::from_text(format!("audit_log_event_{name}"));
+        by_hand(&app, sql, params![&id, &forged]).await;
+        let added = Finding::Added { organization: OrganizationId::from_text(organization), id: forged.clone() };
+        assert_eq!(verdict(&app).await, Verdict { sound: 2, findings: vec![added], wrong: 1, ..Verdict::default() }, "{name}");
+        by_hand(&app, "DELETE FROM audit_log_events WHERE id = $1", params![&forged]).await;
+    }
+});
+
+both_engines!(row_58_a_row_without_its_link_is_named_and_stops_nobody, |app| async move {
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        ids.push(add(&app, "org_a", name).await);
+        app.clock.advance(Duration::from_millis(1));
+    }
+    order(&app).await;
+    by_hand(&app, "UPDATE audit_log_events SET link = NULL WHERE id = $1", params![&ids[1]]).await;
+    let found = verdict(&app).await;
+    let changed = Finding::Changed { organization: OrganizationId::from_text("org_a"), id: ids[1].clone() };
+    assert_eq!((found.findings, found.sound), (vec![changed], 2));
+    app.clock.advance(DAY * 365);
+    retain(&app).await;
+    assert_eq!(names_in_order(&app, &app.tenant.environment.clone()).await, [], "retention goes on");
+});
+
 both_engines!(row_58_a_whole_organizations_log_cannot_go_unseen, |app| async move {
     for organization in ["org_a", "org_b", "org_c"] {
         add(&app, organization, "one").await;

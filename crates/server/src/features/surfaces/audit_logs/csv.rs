@@ -40,13 +40,20 @@ fn render_cell(text: &str, out: &mut String) {
     if would_be_formula(text) {
         out.push('\'');
     }
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         match c {
             '"' => out.push_str("\"\""),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             '\n' => out.push_str("\\n"),
             c if is_hidden(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            ';' => {
+                out.push(';');
+                // Where lists are written with semicolons, a spreadsheet begins a cell behind each, whatever the quotes say.
+                if would_be_formula(&text[at + 1..]) {
+                    out.push('\'');
+                }
+            }
             c => out.push(c),
         }
     }
@@ -95,6 +102,9 @@ mod tests {
             ("＝1", "\"'＝1\""),
             ("\"=1", "\"\"\"=1\""),
             ("a=1", "\"a=1\""),
+            ("a;=cmd|'/C calc'!A0;b", "\"a;'=cmd|'/C calc'!A0;b\""),
+            ("a; @SUM(A1);-1", "\"a;' @SUM(A1);'-1\""),
+            ("Mozilla/5.0 (X11; Linux)", "\"Mozilla/5.0 (X11; Linux)\""),
             ("", "\"\""),
         ] {
             assert_eq!(cell(text), shown, "{text:?}");

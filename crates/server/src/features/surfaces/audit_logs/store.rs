@@ -16,7 +16,7 @@ pub type AuditLogActionId = Id<AuditLogActionKind>;
 #[derive(Debug)]
 pub struct AuditLogSchemaKind;
 impl Kind for AuditLogSchemaKind {
-    const PREFIX: &'static str = "als";
+    const PREFIX: &'static str = "audit_log_schema";
 }
 pub type AuditLogSchemaId = Id<AuditLogSchemaKind>;
 
