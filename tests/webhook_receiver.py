@@ -50,10 +50,11 @@ def running_receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             status = receiver.status
+            # Before the answer: after it the next one about the object may come, and be noted down first.
+            receiver.received.append(Received({name.lower(): value for name, value in self.headers.items()}, body, status))
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
-            receiver.received.append(Received({name.lower(): value for name, value in self.headers.items()}, body, status))
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -405,6 +405,14 @@ impl Config {
                 return Err(ConfigError::new(key, value.to_string(), remedy));
             }
         }
+        // The body of a try is made from the event, so an event must outlive the last one.
+        if webhooks.waits().iter().sum::<Duration>() >= self.events.kept() {
+            return Err(ConfigError::new(
+                "webhooks.retries",
+                format!("they take as long as events are kept ({} days), or longer", self.events.kept_days),
+                "give fewer or shorter waits, or raise events.kept_days",
+            ));
+        }
         Ok(())
     }
 
@@ -510,6 +518,7 @@ mod tests {
         for (change, key) in [
             ((|webhooks| webhooks.retries = vec!["8d".into()]) as fn(&mut Webhooks), "webhooks.retries: "),
             (|webhooks| webhooks.retries = vec!["1m".into(); 21], "webhooks.retries: "),
+            (|webhooks| webhooks.retries = vec!["6d".into(); 15], "webhooks.retries: "),
             (|webhooks| webhooks.timeout_seconds = 0, "webhooks.timeout_seconds: "),
             (|webhooks| webhooks.at_once = 0, "webhooks.at_once: "),
         ] {

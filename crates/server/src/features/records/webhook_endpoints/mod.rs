@@ -8,7 +8,7 @@ mod store;
 mod tests;
 
 pub use model::{Endpoint, EndpointId, Secrets, Status};
-pub use store::{advance, find, list_enabled_anywhere, lock, mark_answering, mark_failing, remove, take_deleted_anywhere};
+pub use store::{advance, find, find_deleted_anywhere, list_enabled_anywhere, lock, mark_answering, mark_failing, remove};
 
 use std::time::Duration;
 

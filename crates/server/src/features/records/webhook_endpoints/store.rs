@@ -89,7 +89,7 @@ pub fn mark_deleted(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &EndpointI
 }
 
 /// One deleted endpoint of any environment, for the sweep.
-pub fn take_deleted_anywhere(tx: &mut Tx<'_>) -> Result<Option<(EnvironmentId, EndpointId)>, DbError> {
+pub fn find_deleted_anywhere(tx: &mut Tx<'_>) -> Result<Option<(EnvironmentId, EndpointId)>, DbError> {
     tx.optional(FIND_DELETED_ANYWHERE, params![])?.map(|mut row| Ok((row.id()?, row.id()?))).transpose()
 }
 

@@ -16,6 +16,10 @@ use crate::platform::journal::{self, Sequenced};
 
 /// Events looked at in one go for one endpoint.
 const BATCH: u32 = 100;
+/// Batches for one endpoint before the others have theirs and tries are started: who is far behind holds up nobody.
+const BATCHES: usize = 5;
+/// Batches of events that are held to be looked at by the next endpoint, too.
+const HELD: usize = 20;
 /// An endpoint's place is moved over events it did not ask for when they are this many, and else with the next it did: a write each
 /// would cost as much as a delivery.
 const LAZY: usize = 50;
@@ -38,20 +42,29 @@ pub async fn drive(cx: &Cx) -> Result<(), DbError> {
     let mut stopping = false;
     let mut flight = Flight::default();
     let mut enabled = Enabled::new();
-    let mut look = true;
+    let (mut look, mut more) = (true, false);
     loop {
         if !stopping {
             if look {
                 news.borrow_and_update();
                 enabled = cx.db().scan(webhook_endpoints::list_enabled_anywhere).await?;
-                fan_out(cx, &mut enabled).await?;
+                more = fan_out(cx, &mut enabled).await?;
             }
             launch(cx, &enabled, &mut flight).await?;
         }
+        let hurry = more && !stopping;
         if flight.tasks.is_empty() {
-            return Ok(());
+            if !hurry {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut stopped => return Ok(()),
+                () = tokio::task::yield_now() => {}
+            }
+            look = true;
+            continue;
         }
-        look = tokio::select! {
+        let seen = tokio::select! {
             landed = flight.tasks.join_next() => {
                 let mut untried = landed.is_some_and(|landed| flight.land(landed));
                 while let Some(landed) = flight.tasks.try_join_next() {
@@ -64,21 +77,26 @@ pub async fn drive(cx: &Cx) -> Result<(), DbError> {
                 false
             }
             _ = news.changed() => true,
-            () = tokio::time::sleep(LOOK_AGAIN) => true,
+            () = tokio::time::sleep(if hurry { Duration::ZERO } else { LOOK_AGAIN }) => true,
         };
+        look = seen || hurry;
     }
 }
 
-/// Turns events into deliveries of every endpoint that asked for them, until none has more to look at.
-async fn fan_out(cx: &Cx, enabled: &mut Enabled) -> Result<(), DbError> {
+/// Turns events into deliveries of every endpoint that asked for them. Whether one has more to look at.
+async fn fan_out(cx: &Cx, enabled: &mut Enabled) -> Result<bool, DbError> {
     // Most endpoints of an environment stand at the same place: what comes after it is read once.
     let mut read: HashMap<(EnvironmentId, i64), Vec<Sequenced>> = HashMap::new();
+    let mut more = false;
     for (environment, endpoint) in enabled {
-        loop {
+        for batch in 1..=BATCHES {
             let place = (environment.clone(), endpoint.journal_seq);
             if !read.contains_key(&place) {
                 let (of, after) = place.clone();
                 let events = cx.db().scan(move |tx| journal::read(tx, &of, after, BATCH)).await?;
+                if read.len() >= HELD {
+                    read.clear();
+                }
                 read.insert(place.clone(), events);
             }
             let Some(events) = read.get(&place) else { break };
@@ -92,9 +110,10 @@ async fn fan_out(cx: &Cx, enabled: &mut Enabled) -> Result<(), DbError> {
             if !whole {
                 break;
             }
+            more |= batch == BATCHES;
         }
     }
-    Ok(())
+    Ok(more)
 }
 
 /// Adds deliveries of `events` and moves the endpoint's place to `to`: both or neither. `false` if another node did it, or the endpoint
@@ -145,7 +164,7 @@ async fn launch(cx: &Cx, enabled: &Enabled, flight: &mut Flight) -> Result<(), D
     let now = cx.now();
     let lapses = now.plus(config.timeout() * 2).plus(LAPSE_AFTER);
     let due = {
-        let asks: Vec<_> = rooms.iter().map(|(environment, id, room)| store::ask_due(environment, id, now, *room)).collect();
+        let asks: Vec<_> = rooms.iter().map(|room| store::ask_due(&room.environment, &room.endpoint, now, room.places)).collect();
         cx.db()
             .scan(move |tx| {
                 tx.ahead(asks.clone())?;
@@ -153,11 +172,17 @@ async fn launch(cx: &Cx, enabled: &Enabled, flight: &mut Flight) -> Result<(), D
             })
             .await?
     };
+    let (mut free, mut free_for_slow) = (flight.free(config.at_once), flight.free_for_slow(config.at_once));
     let mut picked: Vec<(EnvironmentId, DeliveryId)> = Vec::new();
-    for ((environment, _, _), ids) in rooms.into_iter().zip(due) {
-        picked.extend(ids.into_iter().map(|id| (environment.clone(), id)));
+    for (room, ids) in rooms.into_iter().zip(due) {
+        // Places are counted by what is due: an endpoint that was given up and has nothing more to be told takes none from another.
+        let taken = ids.len().min(if room.slow { free.min(free_for_slow) } else { free });
+        free -= taken;
+        if room.slow {
+            free_for_slow -= taken;
+        }
+        picked.extend(ids.into_iter().take(taken).map(|id| (room.environment.clone(), id)));
     }
-    picked.truncate(flight.free(config.at_once));
     if picked.is_empty() {
         return Ok(());
     }
@@ -190,6 +215,14 @@ struct Pace {
     slow: bool,
 }
 
+/// How many more tries an endpoint may have.
+struct Room {
+    environment: EnvironmentId,
+    endpoint: EndpointId,
+    places: u32,
+    slow: bool,
+}
+
 /// The tries of this node that are under way.
 #[derive(Default)]
 struct Flight {
@@ -204,15 +237,18 @@ impl Flight {
         at_once.saturating_sub(self.tasks.len())
     }
 
-    /// Which endpoints may have how many more tries. Those that are slow or do not answer share one half of all places, so that the
-    /// other half is always there for those that do.
-    fn rooms(&mut self, enabled: &Enabled, per_endpoint: u32, at_once: usize) -> Vec<(EnvironmentId, EndpointId, u32)> {
-        let free = self.free(at_once);
+    /// Those that are slow or do not answer share one half of all places, so that the other half is always there for those that do.
+    fn free_for_slow(&self, at_once: usize) -> usize {
+        let under_way: u32 = self.paces.values().filter(|pace| pace.slow).map(|pace| pace.under_way).sum();
+        (at_once / 2).max(1).saturating_sub(under_way as usize)
+    }
+
+    /// Which endpoints may have how many more tries, if they have so many due.
+    fn rooms(&mut self, enabled: &Enabled, per_endpoint: u32, at_once: usize) -> Vec<Room> {
+        let (free, free_for_slow) = (self.free(at_once), self.free_for_slow(at_once));
         if free == 0 {
             return Vec::new();
         }
-        let slow_under_way: u32 = self.paces.values().filter(|pace| pace.slow).map(|pace| pace.under_way).sum();
-        let mut free_for_slow = (at_once / 2).max(1).saturating_sub(slow_under_way as usize);
         self.turn = self.turn.wrapping_add(1);
         let begin = if enabled.is_empty() { 0 } else { self.turn % enabled.len() };
         let mut rooms = Vec::new();
@@ -221,15 +257,10 @@ impl Flight {
             let pace = self.paces.entry(endpoint.id.clone()).or_insert(fresh);
             let wanted = pace.limit.min(per_endpoint).saturating_sub(pace.under_way);
             let bound = if pace.slow { free.min(free_for_slow) } else { free };
-            let room = wanted.min(u32::try_from(bound).unwrap_or(u32::MAX));
-            if room == 0 {
-                continue;
+            let places = wanted.min(u32::try_from(bound).unwrap_or(u32::MAX));
+            if places > 0 {
+                rooms.push(Room { environment: environment.clone(), endpoint: endpoint.id.clone(), places, slow: pace.slow });
             }
-            if pace.slow {
-                free_for_slow -= room as usize;
-            }
-            // Endpoints with nothing due leave their room unused; it is asked for again at the next landing.
-            rooms.push((environment.clone(), endpoint.id.clone(), room));
         }
         rooms
     }

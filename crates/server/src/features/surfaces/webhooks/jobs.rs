@@ -27,7 +27,7 @@ fn forget(cx: &Cx) -> JobFuture<'_> {
     Box::pin(async move {
         let before = cx.now().minus(cx.config().webhooks.log_kept());
         while cx.db().write(move |tx| store::sweep(tx, before)).await? > 0 {}
-        while let Some((environment, endpoint)) = cx.db().read(webhook_endpoints::take_deleted_anywhere).await? {
+        while let Some((environment, endpoint)) = cx.db().read(webhook_endpoints::find_deleted_anywhere).await? {
             loop {
                 let (of, id) = (environment.clone(), endpoint.clone());
                 if cx.db().write(move |tx| store::delete_some_of_endpoint(tx, &of, &id)).await? == 0 {

@@ -38,7 +38,7 @@ pub fn feature() -> Feature {
 pub enum ReplayRefusal {
     NotFound,
     Disabled,
-    /// Events are kept for 90 days.
+    /// It has left the journal: events are kept for `events.kept_days`.
     EventGone,
 }
 

@@ -241,7 +241,8 @@ pub struct WebhookAttempt {
     /// Of the answer; `null` if there was none.
     #[schema(required)]
     status_code: Option<i64>,
-    /// Why there was no answer: `timed_out`, `unreachable`, `connection_broken`, `tls_failed`, `name_not_found`, `private_address`, `invalid_url`.
+    /// Why there was no answer: `timed_out`, `unreachable`, `connection_broken`, `tls_failed`, `name_not_found`, `private_address`, `invalid_url`;
+    /// or why nothing was sent: `event_gone`, `secret_unreadable`.
     #[schema(required)]
     error: Option<String>,
     /// The first 512 octets of the answer's body.

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use super::*;
 use crate::features::surfaces::webhooks::DeliveryId;
 use crate::features::surfaces::webhooks::store;
+use crate::platform::actor::Actor;
+use crate::platform::events::Event;
+use crate::testkit::On;
 
 both_engines!(f15_a_receiver_that_is_down_six_hours_gets_everything_in_order_and_others_notice_nothing, |app| async move {
     let (broken, fine) = (Receiver::start(Behaviour::Answer(503)).await, Receiver::start(Behaviour::Answer(200)).await);
@@ -219,4 +222,50 @@ both_engines!(a_dead_endpoint_with_much_to_tell_leaves_room_for_the_others, |app
     assert!(dead.got().len() <= 20, "an endpoint that has not answered yet has one try under way: {}", dead.got().len());
     dead.release();
     driving.await.unwrap().unwrap();
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_were_given_up_keep_no_place_from_one_that_is_to_be_tried_again() {
+    let app = TestApp::start_with(On::Sqlite, |config| config.webhooks.at_once = 4).await;
+    let dead = Receiver::start(Behaviour::Answer(500)).await;
+    let mut given_up = Vec::new();
+    for at in 0..6 {
+        given_up.push(endpoint(&app, &format!("{}?{at}", dead.url)).await.0);
+    }
+    organization(&app, "First").await;
+    deliver(&app).await;
+    wait_out(&app).await;
+    for id in &given_up {
+        assert_eq!(log(&app, id).await[0]["status"], "failed");
+        // From here on they have nothing due, and have still not answered since their last try.
+        let changed = app.api(Method::PATCH, &format!("/webhook_endpoints/{id}"), json!({"events": []})).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+    }
+    let late = Receiver::start(Behaviour::Answer(500)).await;
+    endpoint(&app, &late.url).await;
+    organization(&app, "Second").await;
+    deliver(&app).await;
+    assert_eq!((late.got().len(), late.accepted().len()), (1, 0));
+    late.behave(Behaviour::Answer(200));
+    app.clock.advance(Duration::from_secs(60));
+    deliver(&app).await;
+    assert_eq!(names(&late.accepted()), ["Second"]);
+}
+
+both_engines!(who_is_far_behind_catches_up_in_steps_and_misses_nothing, |app| async move {
+    let receiver = Receiver::start(Behaviour::Answer(200)).await;
+    endpoint(&app, &receiver.url).await;
+    let (environment, scribe) = (app.tenant.environment.clone(), app.cx().scribe(Actor::System));
+    // More than are looked at in one go, and nothing that was asked for until the end.
+    let written = app.cx().db().write(move |tx| {
+        for number in 0..1_200 {
+            let name = if number == 1_199 { "organization.created" } else { "user.created" };
+            let data = json!({"id": format!("org_{number}"), "name": number.to_string()});
+            scribe.record(tx, &environment, &Event::new(name, data))?;
+        }
+        Ok::<_, gatewright_db::DbError>(())
+    });
+    written.await.unwrap();
+    deliver(&app).await;
+    assert_eq!(names(&receiver.got()), ["1199"]);
 });
