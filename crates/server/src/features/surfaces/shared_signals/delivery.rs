@@ -59,11 +59,15 @@ pub async fn dispatch(cx: &Cx) -> Result<(), DbError> {
             return Ok(());
         }
         let (cx_in, now) = (cx.clone(), cx.now());
-        cx.db().write(move |tx| dispatch_some(&cx_in, tx, now)).await?;
+        // Nothing found: another node was faster, or rows were taken away by hand. Asking again at once would never end.
+        if !cx.db().write(move |tx| dispatch_some(&cx_in, tx, now)).await? {
+            return Ok(());
+        }
     }
 }
 
-fn dispatch_some(cx: &Cx, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), DbError> {
+/// Whether there was anything to tell.
+fn dispatch_some(cx: &Cx, tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, DbError> {
     let (ended, changed) = (revocations::list_told_after(tx, BATCH)?, revocations::take_credential_changes(tx, BATCH)?);
     let mut streams = Streams::default();
     for row in &ended {
@@ -72,7 +76,7 @@ fn dispatch_some(cx: &Cx, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), DbError
     for row in &changed {
         streams.tell(cx, tx, &row.environment, now, |issuer| Signal::of_credential_change(row, issuer))?;
     }
-    Ok(())
+    Ok(!ended.is_empty() || !changed.is_empty())
 }
 
 /// The streams of the environment that was told of last, with the issuer of their clients' access tokens.

@@ -3,7 +3,7 @@ use axum::http::StatusCode;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use axum::response::{IntoResponse, Response};
 use gatewright_base::Timestamp;
-use gatewright_db::DbError;
+use gatewright_db::{DbError, Tx};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +17,7 @@ use super::model::{
 use super::store;
 use crate::features::records::environments::{self, Client};
 use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::events::{Event, Scribe};
 use crate::platform::rate_limit::Limited;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::extract::{Caller, Json, Path, Query};
@@ -84,12 +85,13 @@ async fn create(
         failing_since: None,
         created_at: now,
     };
-    let view = view(&cx, &stream);
+    let (view, scribe) = (view(&cx, &stream), caller.scribe(&cx));
     let inserted = cx.db().write(move |tx| {
         if store::count(tx, &caller.environment)? >= MAX_STREAMS {
             return Ok::<_, DbError>(false);
         }
         store::insert(tx, &caller.environment, &stream)?;
+        record(tx, &caller.environment, "ssf_stream.created", &stream, &scribe)?;
         Ok(true)
     });
     match inserted.await? {
@@ -142,24 +144,37 @@ async fn replace(
 async fn change(cx: &Cx, caller: Caller, client_id: &str, body: &Value, whole: bool) -> Result<Response, ApiError> {
     load_client(cx, &caller, client_id).await?;
     let fields = object(body)?;
-    let mut stream = load(cx, &caller, client_id, stream_id(fields)?).await?;
-    check_ours(fields, &view(cx, &stream)).map_err(wrong)?;
+    let present = load(cx, &caller, client_id, stream_id(fields)?).await?;
+    check_ours(fields, &view(cx, &present)).map_err(wrong)?;
     let given = Given::parse(fields).map_err(wrong)?;
-    let delivery = if whole { Some(given.delivery_or_poll()) } else { given.delivery };
-    if let Some(delivery) = delivery {
-        check_endpoint(cx, &delivery)?;
-        stream.authorization_sealed = seal(cx, &caller.environment, &stream.id, &delivery);
-        (stream.method, stream.endpoint_url) = (delivery.method, delivery.endpoint_url);
+    let delivery = if whole { Some(given.delivery_or_poll()) } else { given.delivery.clone() };
+    if let Some(delivery) = &delivery {
+        check_endpoint(cx, delivery)?;
     }
-    if whole || given.events_requested.is_some() {
-        stream.events_requested = given.events_requested;
+    let sealed = delivery.as_ref().and_then(|delivery| seal(cx, &caller.environment, &present.id, delivery));
+    let (id, client, scribe) = (present.id.clone(), client_id.to_owned(), caller.scribe(cx));
+    // Read again under its lock: a change beside this one is not undone.
+    let updated = cx.db().write(move |tx| {
+        let environment = &caller.environment;
+        let Some(mut stream) = store::lock(tx, environment, &client, &id)? else { return Ok::<_, DbError>(None) };
+        if let Some(delivery) = &delivery {
+            (stream.method, stream.endpoint_url) = (delivery.method, delivery.endpoint_url.clone());
+            stream.authorization_sealed = sealed.clone();
+        }
+        if whole || given.events_requested.is_some() {
+            stream.events_requested = given.events_requested.clone();
+        }
+        if whole || given.description.is_some() {
+            stream.description = given.description.clone();
+        }
+        store::update(tx, environment, &stream, scribe.now)?;
+        record(tx, environment, "ssf_stream.updated", &stream, &scribe)?;
+        Ok(Some(stream))
+    });
+    match updated.await? {
+        Some(stream) => Ok(answer(StatusCode::OK, view(cx, &stream))),
+        None => Err(not_found(present.id.as_str())),
     }
-    if whole || given.description.is_some() {
-        stream.description = given.description;
-    }
-    let (view, id, now) = (view(cx, &stream), stream.id.to_string(), cx.now());
-    let updated = cx.db().write(move |tx| store::update(tx, &caller.environment, &stream, now)).await?;
-    if updated { Ok(answer(StatusCode::OK, view)) } else { Err(not_found(&id)) }
 }
 
 /// Deletes a stream with the events that wait in it (SSF 1.0 §8.1.1.5).
@@ -169,9 +184,15 @@ async fn change(cx: &Cx, caller: Caller, client_id: &str, body: &Value, whole: b
 async fn delete(State(cx): State<Cx>, caller: Caller, Path(client_id): Path<String>, query: Query) -> Result<Response, ApiError> {
     load_client(&cx, &caller, &client_id).await?;
     let text = query.scalar("stream_id")?.ok_or_else(|| wrong(Wrong("stream_id is needed")))?;
-    let id = StreamId::from_text(text);
-    let deleted = cx.db().write(move |tx| store::delete(tx, &caller.environment, &client_id, &id)).await?;
-    if deleted { Ok(no_content()) } else { Err(not_found(text)) }
+    let (id, scribe) = (StreamId::from_text(text), caller.scribe(&cx));
+    let deleted = cx.db().write(move |tx| {
+        let environment = &caller.environment;
+        let Some(stream) = store::lock(tx, environment, &client_id, &id)? else { return Ok::<_, DbError>(false) };
+        store::delete(tx, environment, &client_id, &id)?;
+        record(tx, environment, "ssf_stream.deleted", &stream, &scribe)?;
+        Ok(true)
+    });
+    if deleted.await? { Ok(no_content()) } else { Err(not_found(text)) }
 }
 
 /// Whether the stream is enabled, paused or disabled (SSF 1.0 §8.1.2.1).
@@ -197,18 +218,24 @@ async fn update_status(
 ) -> Result<Response, ApiError> {
     load_client(&cx, &caller, &client_id).await?;
     let fields = object(&body)?;
-    let mut stream = load(&cx, &caller, &client_id, stream_id(fields)?).await?;
-    (stream.status, stream.status_reason) = parse_status(fields).map_err(wrong)?;
-    let (view, id, now) = (stream.status_view(), stream.id.to_string(), cx.now());
+    let present = load(&cx, &caller, &client_id, stream_id(fields)?).await?;
+    let (status, reason) = parse_status(fields).map_err(wrong)?;
+    let (id, scribe) = (present.id.clone(), caller.scribe(&cx));
     let marked = cx.db().write(move |tx| {
         let environment = &caller.environment;
-        let marked = store::mark_status(tx, environment, &stream.id, stream.status, stream.status_reason.as_deref(), now)?;
+        let Some(mut stream) = store::lock(tx, environment, &client_id, &id)? else { return Ok::<_, DbError>(None) };
+        (stream.status, stream.status_reason) = (status, reason.clone());
+        store::mark_status(tx, environment, &id, status, reason.as_deref(), scribe.now)?;
         if !stream.holds() {
-            store::delete_events(tx, environment, &stream.id)?;
+            store::delete_events(tx, environment, &id)?;
         }
-        Ok::<_, DbError>(marked)
+        record(tx, environment, "ssf_stream.updated", &stream, &scribe)?;
+        Ok(Some(stream))
     });
-    if marked.await? { Ok(answer(StatusCode::OK, view)) } else { Err(not_found(&id)) }
+    match marked.await? {
+        Some(stream) => Ok(answer(StatusCode::OK, stream.status_view())),
+        None => Err(not_found(present.id.as_str())),
+    }
 }
 
 /// Sends a verification event over the stream (SSF 1.0 §8.1.4.2), at most one in a minute.
@@ -242,6 +269,11 @@ async fn verify(
         true => Ok(no_content()),
         false => Err(ApiError::limited(Limited { retry_after: VERIFICATION_INTERVAL })),
     }
+}
+
+/// Who makes a stream sees all that ends, and who stops one keeps it from others: both are on record.
+fn record(tx: &mut Tx<'_>, environment: &EnvironmentId, name: &'static str, stream: &Stream, scribe: &Scribe) -> Result<(), DbError> {
+    scribe.record(tx, environment, &Event::new(name, stream.entry()))
 }
 
 /// `iss` of the transmitter: the client's issuer by default, and below our own origin, where its metadata are.

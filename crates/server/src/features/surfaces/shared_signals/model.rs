@@ -152,6 +152,22 @@ impl Stream {
         view
     }
 
+    /// What the platform's own audit log tells of it: nothing of the receiver's secret.
+    pub fn entry(&self) -> Value {
+        json!({
+            "object": "ssf_stream",
+            "id": self.id,
+            "client_id": self.client_id,
+            "method": self.method.as_str(),
+            "endpoint_url": self.endpoint_url,
+            "events_requested": self.events_requested,
+            "description": self.description,
+            "status": self.status.as_str(),
+            "status_reason": self.status_reason,
+            "created_at": self.created_at,
+        })
+    }
+
     fn events_delivered(&self) -> Vec<&'static str> {
         SUPPORTED.into_iter().filter(|event| self.delivers(event)).collect()
     }

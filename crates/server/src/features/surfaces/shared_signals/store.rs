@@ -32,6 +32,14 @@ pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, client: &str, id: &Str
     tx.optional(FIND, params![environment, client, id])?.map(from_row).transpose()
 }
 
+/// As [`find`], and holds the row until the transaction ends.
+pub fn lock(tx: &mut Tx<'_>, environment: &EnvironmentId, client: &str, id: &StreamId) -> Result<Option<Stream>, DbError> {
+    if tx.execute(LOCK, params![environment, client, id])? == 0 {
+        return Ok(None);
+    }
+    find(tx, environment, client, id)
+}
+
 pub fn list(tx: &mut Tx<'_>, environment: &EnvironmentId, client: &str) -> Result<Vec<Stream>, DbError> {
     tx.list(LIST, params![environment, client])?.into_iter().map(from_row).collect()
 }
@@ -171,6 +179,7 @@ pub const INSERT: &str = "INSERT INTO shared_signals_streams (id, environment_id
 pub const COUNT: &str = "SELECT COUNT(*) FROM shared_signals_streams WHERE environment_id = $1";
 pub const FIND: &str = "SELECT id, client_id, method, endpoint_url, authorization_sealed, events_requested, description, status, \
      status_reason, failing_since, created_at FROM shared_signals_streams WHERE environment_id = $1 AND client_id = $2 AND id = $3";
+pub const LOCK: &str = "UPDATE shared_signals_streams SET updated_at = updated_at WHERE environment_id = $1 AND client_id = $2 AND id = $3";
 pub const LIST: &str = "SELECT id, client_id, method, endpoint_url, authorization_sealed, events_requested, description, status, \
      status_reason, failing_since, created_at FROM shared_signals_streams WHERE environment_id = $1 AND client_id = $2 ORDER BY id";
 pub const LIST_OF_ENVIRONMENT: &str = "SELECT id, client_id, method, endpoint_url, authorization_sealed, events_requested, description, \

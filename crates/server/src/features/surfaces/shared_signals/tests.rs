@@ -157,6 +157,11 @@ both_engines!(a_stream_is_made_read_changed_replaced_and_deleted, |app| async mo
     ] {
         assert_eq!(app.api(method.clone(), &path, body).await.status, 404, "{method} {path}");
     }
+    let told: Vec<(String, Value)> = app.events().await.into_iter().filter(|(name, _)| name.starts_with("ssf_stream.")).collect();
+    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["ssf_stream.created", "ssf_stream.updated", "ssf_stream.updated", "ssf_stream.deleted"]);
+    assert_eq!((&told[0].1["id"], &told[0].1["endpoint_url"]), (&json!(id), &json!("https://receiver.test/events")));
+    assert!(!format!("{told:?}").contains("s3cret"));
 });
 
 both_engines!(wrong_requests_are_answered_with_400, |app| async move {
@@ -309,6 +314,8 @@ both_engines!(a_paused_stream_holds_and_a_disabled_one_forgets, |app| async move
     assert_eq!(waiting(&app, &stream).await, []);
     let wrong = json!({"stream_id": stream["stream_id"], "status": "asleep"});
     assert_eq!(app.api(Method::POST, &status, wrong).await.status, 400);
+    let told = app.events().await.into_iter().filter(|(name, _)| name == "ssf_stream.updated");
+    assert_eq!(told.map(|(_, data)| data["status"].clone()).collect::<Vec<_>>(), ["paused", "enabled", "disabled", "enabled"]);
 });
 
 both_engines!(a_verification_is_sent_once_a_minute, |app| async move {
@@ -461,4 +468,12 @@ both_engines!(dispatching_on_several_nodes_at_once_tells_each_event_once, |app| 
         done.unwrap();
     }
     assert_eq!(waiting(&app, &stream).await.len(), 12);
+});
+
+both_engines!(rows_taken_away_by_hand_keep_no_node_busy, |app| async move {
+    let stream = stream(&app, json!({})).await;
+    let gone = app.cx().db().write(|tx| tx.execute("UPDATE revocation_heads SET seq = seq + 1 WHERE name = 'given'", &[])).await;
+    assert_eq!(gone, Ok::<_, gatewright_db::DbError>(1));
+    tokio::time::timeout(Duration::from_secs(20), dispatch(app.cx())).await.expect("it ends").unwrap();
+    assert_eq!(waiting(&app, &stream).await, []);
 });
