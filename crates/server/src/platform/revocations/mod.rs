@@ -1,6 +1,7 @@
 //! Access that ended: written in the transaction that ends it, told to guards as a feed and to others as Shared Signals.
 //!
-//! A row is kept until nothing that it ends can be presented any more: the lifetime of an access token, and what clocks may differ by.
+//! A row is kept until nothing that it ends can be presented any more: the lifetime of an access token, and what clocks may differ by;
+//! of a signing key for a day longer.
 
 mod news;
 mod store;
@@ -25,6 +26,10 @@ pub const LONGEST_TOKEN_SECONDS: u32 = 86_400;
 
 /// By how much a verifier's clock may be off, and what it allows others.
 const LEEWAY: Duration = Duration::from_secs(120);
+
+/// How much longer the revocation of a signing key is kept. Whoever else holds the key decides when the tokens made with it expire, and
+/// a verifier may have its public half from a cache on the way, or keep it because the key set cannot be fetched.
+const SIGNING_KEY_KEPT: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug)]
 pub struct RevocationKind;
@@ -84,7 +89,8 @@ pub struct Revocation {
 /// Writes down that access ended, beside the rows that ended it.
 pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, revocation: &Revocation, scribe: &Scribe) -> Result<(), DbError> {
     let id: RevocationId = next_id(scribe);
-    store::insert(tx, environment, &id, revocation, initiator(&scribe.actor), scribe.now, LEEWAY)
+    let kept = if revocation.kind == Kind::SigningKey { SIGNING_KEY_KEPT + LEEWAY } else { LEEWAY };
+    store::insert(tx, environment, &id, revocation, initiator(&scribe.actor), scribe.now, kept)
 }
 
 /// A credential that was made, changed or taken away. Told to the streams of Shared Signals and to nobody else.

@@ -113,6 +113,11 @@ impl News {
         }
         state.sender.is_none()
     }
+
+    /// Ends the reading, and with it what everybody hears who listens.
+    fn let_go(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sender = None;
+    }
 }
 
 /// Reads for all listeners until there are none.
@@ -122,18 +127,19 @@ async fn follow(cx: Cx, sender: broadcast::Sender<Arc<RevocationRow>>, mut seq: 
         let pause = if failed { AFTER_FAILURE } else { EVERY };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = cx.stopped() => {
-                cx.revocations().state.lock().unwrap_or_else(PoisonError::into_inner).sender = None;
-                return;
-            }
+            () = cx.stopped() => return cx.revocations().let_go(),
         }
         if cx.revocations().leave() {
             return;
         }
         match look(&cx, &sender, &mut seq).await {
-            Ok(()) => {
+            Ok(true) => {
                 cx.revocations().looked.fetch_add(1, Ordering::Release);
                 failed = false;
+            }
+            Ok(false) => {
+                tracing::warn!("an older database was put back; connected guards are sent away to begin anew");
+                return cx.revocations().let_go();
             }
             Err(error) => {
                 if !failed {
@@ -145,18 +151,19 @@ async fn follow(cx: Cx, sender: broadcast::Sender<Arc<RevocationRow>>, mut seq: 
     }
 }
 
-async fn look(cx: &Cx, sender: &broadcast::Sender<Arc<RevocationRow>>, seq: &mut i64) -> Result<(), DbError> {
+/// `false`: places that were passed on are not given any more, as after a backup was put back. Listeners go by them and would take what
+/// comes now for told.
+async fn look(cx: &Cx, sender: &broadcast::Sender<Arc<RevocationRow>>, seq: &mut i64) -> Result<bool, DbError> {
     let last = bring_up(cx).await?;
     if last < *seq {
-        // A backup was put back: what this node believed to have passed on is not there any more.
-        *seq = 0;
+        return Ok(false);
     }
     while *seq < last {
         let from = *seq;
         let rows = cx.db().scan(move |tx| store::list_all(tx, from, BATCH)).await?;
         let Some(newest) = rows.last() else {
             *seq = last;
-            return Ok(());
+            return Ok(true);
         };
         *seq = newest.seq;
         for row in rows {
@@ -164,16 +171,16 @@ async fn look(cx: &Cx, sender: &broadcast::Sender<Arc<RevocationRow>>, seq: &mut
             let _ = sender.send(Arc::new(row));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Gives what is committed its place, and says which place is the last.
+/// Gives everything that is committed by now its place, and says which place is the last. What is written meanwhile is the next
+/// caller's: who waited for a moment without news would, under load, tell nothing at all.
 pub async fn bring_up(cx: &Cx) -> Result<i64, DbError> {
-    loop {
-        let position = cx.db().read(store::find_position).await?;
-        if !position.waits {
-            return Ok(position.seq);
-        }
-        cx.db().write(store::sequence).await?;
+    let position = cx.db().read(store::find_position).await?;
+    if !position.waits {
+        return Ok(position.seq);
     }
+    while !cx.db().write(store::sequence).await? {}
+    Ok(cx.db().read(store::find_position).await?.seq)
 }

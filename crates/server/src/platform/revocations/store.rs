@@ -46,7 +46,7 @@ pub(super) fn insert(
     revocation: &Revocation,
     initiator: &str,
     now: Timestamp,
-    leeway: Duration,
+    kept: Duration,
 ) -> Result<(), DbError> {
     let Revocation { kind, id: subject, user_id, organization_id, reason } = revocation;
     tx.execute(
@@ -61,7 +61,7 @@ pub(super) fn insert(
             *reason,
             initiator,
             now,
-            now.plus(leeway),
+            now.plus(kept),
             i64::from(LONGEST_TOKEN_SECONDS)
         ],
     )

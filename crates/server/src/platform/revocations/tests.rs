@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, params};
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     Kind, LONGEST_TOKEN_SECONDS, News, Revocation, RevocationRow, TokenLifetime, bring_up, insert, list_after, list_told_after, store,
@@ -68,6 +69,16 @@ both_engines!(a_revocation_is_kept_as_long_as_a_token_of_before_can_live, |app| 
     app.clock.advance(Duration::from_secs(180));
     crate::run_jobs(app.cx()).await;
     assert!(app.cx().db().read(|tx| store::list_all(tx, 0, 100)).await.unwrap().is_empty());
+});
+
+both_engines!(the_revocation_of_a_signing_key_outlives_what_others_may_have_made_with_it, |app| async move {
+    let what = Revocation { kind: Kind::SigningKey, ..revocation("key_1") };
+    let (environment, scribe) = (app.tenant.environment.clone(), app.cx().scribe(Actor::System));
+    app.cx().db().write(move |tx| insert(tx, &environment, &what, &scribe)).await.unwrap();
+    bring_up(app.cx()).await.unwrap();
+    let rows = after(&app, 0).await;
+    let [row] = rows.as_slice() else { panic!("not one: {rows:?}") };
+    assert_eq!(row.expires_at.since(row.revoked_at).as_secs(), 86_400 + 420);
 });
 
 both_engines!(an_environment_older_than_the_table_keeps_for_a_day_until_the_job_has_noted_its_lifetime, |app| async move {
@@ -136,6 +147,24 @@ both_engines!(listeners_have_a_bound_and_one_environment_takes_no_place_from_ano
     assert!(News::subscribe(app.cx(), &theirs).await.unwrap().is_some());
     places.pop();
     assert!(News::subscribe(app.cx(), &ours).await.unwrap().is_some(), "who goes makes room");
+});
+
+both_engines!(listeners_are_sent_away_when_an_older_database_is_put_back, |app| async move {
+    revoke(&app, "session_1").await;
+    bring_up(app.cx()).await.unwrap();
+    let mut listener = News::subscribe(app.cx(), &app.tenant.environment).await.unwrap().expect("a place");
+    let put_back = app.cx().db().write(|tx| {
+        tx.execute("DELETE FROM revocations", params![])?;
+        tx.execute("UPDATE revocation_heads SET seq = 0", params![])
+    });
+    put_back.await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.receiver.recv()).await.expect("soon");
+    assert_eq!(heard.unwrap_err(), RecvError::Closed, "its place counts for nothing any more");
+    drop(listener);
+    let mut again = News::subscribe(app.cx(), &app.tenant.environment).await.unwrap().expect("a place");
+    revoke(&app, "session_2").await;
+    let heard = tokio::time::timeout(Duration::from_secs(10), again.receiver.recv()).await.expect("soon");
+    assert_eq!(heard.unwrap().subject, "session_2");
 });
 
 both_engines!(a_change_that_is_rolled_back_leaves_no_revocation, |app| async move {

@@ -65,6 +65,8 @@ enum End {
     /// The key was revoked.
     KeyRevoked,
     Stopping,
+    /// Nobody reads for it any more: the server stops, or an older database was put back.
+    SentAway,
 }
 
 struct Talk {
@@ -88,6 +90,7 @@ impl Talk {
             End::Blind => "the database did not answer",
             End::KeyRevoked => "its API key was revoked",
             End::Stopping => "the server stops",
+            End::SentAway => "it is to begin anew",
         };
         tracing::debug!(environment = %self.caller.environment, key = self.caller.key_id, why, "a feed of revocations ended");
     }
@@ -113,7 +116,7 @@ impl Talk {
                     Ok(row) if row.environment == self.caller.environment && row.seq > self.seq => self.tell(&row).await?,
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => self.catch_up().await?,
-                    Err(RecvError::Closed) => return Err(End::Stopping),
+                    Err(RecvError::Closed) => return Err(End::SentAway),
                 },
                 _ = beat.tick() => {
                     beats += 1;
