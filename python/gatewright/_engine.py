@@ -339,8 +339,13 @@ def public_path(scope: Scope) -> str:
 
 def path_without_ids(scope: Scope) -> str:
     """The path of a request with the names of its parameters in place of what they hold."""
+    path = public_path(scope)
     names = {str(value): name for name, value in (scope.get("path_params") or {}).items()}
-    return "/".join(f"{{{names[part]}}}" if part and part in names else part for part in public_path(scope).split("/"))
+    for value, name in names.items():
+        # Of `{rest:path}`: several parts at once.
+        if "/" in value and value.strip("/"):
+            path = path.replace(value, f"{{{name}}}")
+    return "/".join(f"{{{names[part]}}}" if part and part in names else part for part in path.split("/"))
 
 
 def carries_explicit_credential(scope: Scope) -> bool:

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from test_websockets import Socket, watched_app
 
 from conftest import forgetful
+from gatewright._engine import path_without_ids
 from gatewright.asgi import Gatewright as AsgiGatewright
 from gatewright.asgi import GuardMiddleware
 from gatewright.fastapi import Gatewright, SettingsError, User
@@ -256,6 +257,21 @@ def told(issuer: TestIssuer, gw: Any, count: int) -> dict[tuple[str, str], dict[
     wait_until("reports", lambda: gw.stats()["denials_reported"] >= count)
     assert gw.stats()["denials_dropped"] == 0
     return {(one["path"], one["reason"]): one for one in issuer.denied_requests}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "told"),
+    [
+        ("/notes", {}, "/notes"),
+        ("/orgs/org_1/notes/7", {"org_id": "org_1", "note_id": 7}, "/orgs/{org_id}/notes/{note_id}"),
+        ("/files/alice/tax/2026.pdf", {"rest": "alice/tax/2026.pdf"}, "/files/{rest}"),
+        ("/orgs/org_1/files/a/b", {"org_id": "org_1", "rest": "a/b"}, "/orgs/{org_id}/files/{rest}"),
+        ("/files/", {"rest": ""}, "/files/"),
+        ("/files//", {"rest": "/"}, "/files//"),
+    ],
+)
+def test_a_path_is_told_with_names_in_place_of_what_they_hold(path: str, parameters: dict[str, Any], told: str) -> None:
+    assert path_without_ids({"type": "http", "path": path, "root_path": "", "path_params": parameters}) == told
 
 
 def test_what_a_guard_refuses_the_server_hears_of(gw: Gatewright, issuer: TestIssuer) -> None:

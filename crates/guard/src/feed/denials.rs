@@ -17,7 +17,7 @@ use super::http::Payload;
 use super::keys::back_off;
 use super::refresh::Claimed;
 use crate::session::open_session;
-use crate::{Credential, CredentialDigest, Principal, RequestFacts, Via, find_credential};
+use crate::{Credential, Principal, RequestFacts, Via, find_credential};
 
 /// Different refusals that wait. Equal ones are one, with a count.
 const MAX_WAITING: usize = 1000;
@@ -151,8 +151,8 @@ impl Engine {
     fn keep_denial(self: &Arc<Self>, facts: &RequestFacts<'_>, denied: &DeniedRequest<'_>) {
         let now = self.now();
         let denial = Denial {
-            reason: plain(denied.reason, 64),
-            method: if facts.is_websocket { "WEBSOCKET".to_owned() } else { plain(facts.method, 16) },
+            reason: clean_reason(denied.reason),
+            method: if facts.is_websocket { "WEBSOCKET".to_owned() } else { clean_method(facts.method) },
             path: clean_path(denied.path),
             status: denied.status,
             client_ip: denied.client_ip.and_then(|ip| ip.parse::<IpAddr>().ok()).map(|ip| ip.to_string()),
@@ -191,11 +191,11 @@ impl Engine {
         };
         let (known, sealed) = match &credential {
             Credential::Bearer(token) => {
-                let seen = self.seen.peek(&CredentialDigest::of(Via::Bearer, token));
+                let seen = self.seen.peek(&self.seen.digest(Via::Bearer, token));
                 (seen.or_else(|| self.introspections.find(&sha256(token.as_bytes()), now).flatten()), None)
             }
             Credential::ApiKey(key) => (self.api_keys.find(&sha256(key.as_bytes()), now).flatten(), None),
-            Credential::Session(value) => match self.seen.peek(&CredentialDigest::of(Via::Session, value)) {
+            Credential::Session(value) => match self.seen.peek(&self.seen.digest(Via::Session, value)) {
                 Some(known) => (Some(known), None),
                 None => (None, session.and_then(|settings| open_session(settings, value, now).ok())),
             },
@@ -322,8 +322,11 @@ fn render(config: &crate::Config, instance: &str, batch: &[(Denial, Tally)]) -> 
     // The app's own address tells its guards from those of other apps of the environment.
     let name =
         config.app_url.as_deref().and_then(|url| url.split("://").nth(1)).map_or("gatewright-guard", |host| host.trim_end_matches('/'));
-    let name = &plain(name, 64);
-    let guard = Sender { name, version: env!("CARGO_PKG_VERSION"), instance };
+    let name = match plain(name, 64) {
+        nothing if nothing.is_empty() => "gatewright-guard".to_owned(),
+        name => name,
+    };
+    let guard = Sender { name: &name, version: env!("CARGO_PKG_VERSION"), instance };
     Secret::new(serde_json::to_string(&Body { guard, denied_requests: entries }).unwrap_or_default())
 }
 
@@ -342,6 +345,18 @@ fn clean_path(path: &str) -> String {
     if path.starts_with('/') { path } else { format!("/{path}") }
 }
 
+/// A method that the server takes. Whoever calls may write any other, and the server would refuse all that is told with it.
+fn clean_method(method: &str) -> String {
+    let is_taken = (1..=16).contains(&method.len()) && method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-' || b == b'_');
+    if is_taken { method.to_owned() } else { "OTHER".to_owned() }
+}
+
+/// A word that the server takes.
+fn clean_reason(reason: &str) -> String {
+    let is_taken = (1..=64).contains(&reason.len()) && reason.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_taken { reason.to_owned() } else { "other".to_owned() }
+}
+
 /// Printable ASCII of it, so much at most.
 fn plain(text: &str, most: usize) -> String {
     text.chars().filter(|c| matches!(c, ' '..='~')).take(most).collect()
@@ -354,6 +369,26 @@ fn hex(octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_server_would_refuse_with_all_the_others_is_not_told_as_it_came() {
+        for (method, told) in [
+            ("GET", "GET"),
+            ("M-SEARCH", "M-SEARCH"),
+            ("VERSION_CONTROL", "VERSION_CONTROL"),
+            ("BREW1", "OTHER"),
+            ("G!T", "OTHER"),
+            ("A%20B", "OTHER"),
+            ("", "OTHER"),
+            ("GETGETGETGETGETGE", "OTHER"),
+        ] {
+            assert_eq!(clean_method(method), told, "{method}");
+        }
+        for (reason, told) in [("missing_role", "missing_role"), ("oauth2", "oauth2"), ("Missing role", "other"), ("", "other")] {
+            assert_eq!(clean_reason(reason), told, "{reason}");
+        }
+        assert_eq!(clean_reason(&"a".repeat(65)), "other");
+    }
 
     #[test]
     fn a_path_is_told_without_what_may_be_secret() {

@@ -313,8 +313,12 @@ impl Engine {
         self.take(&page.data)?;
         let metadata = page.list_metadata.unwrap_or_default();
         let after = sound_cursor(metadata.after);
-        // More of it cannot be asked for without a cursor that leads on.
-        let is_all = !metadata.has_more || after.is_none() || after == course.cursor;
+        let is_all = !metadata.has_more;
+        // The rest cannot be asked for without a cursor that leads on, and nobody may believe to have heard all.
+        if !is_all && (after.is_none() || after == course.cursor) {
+            course.cursor = None;
+            return Err(Trouble::new(Sort::Passing, "the list of revocations goes on, and no cursor leads there"));
+        }
         if after.is_some() {
             course.cursor = after;
         }
@@ -331,7 +335,6 @@ impl Engine {
         }
         let (now, mut unreadable) = (self.now(), false);
         for one in published {
-            count(&self.counters.revocations_heard);
             match one.read() {
                 Ok(order) if order.until > now => {
                     self.revocations.revoke(order.what, order.at, order.until);
@@ -350,6 +353,8 @@ impl Engine {
                 }
                 Err(Unread::Unreadable) => unreadable = true,
             }
+            // Once it counts: who reads the number may rely on it.
+            count(&self.counters.revocations_heard);
         }
         self.tell_watchers();
         if unreadable { Err(Trouble::new(Sort::Passing, "it holds a revocation that cannot be read")) } else { Ok(()) }
@@ -411,10 +416,12 @@ impl Engine {
         tracing::debug!("the feed of revocations: {}", trouble.what);
         let Trouble { what, sort } = trouble;
         course.failures = course.failures.saturating_add(1);
+        // Once word has come, a server without a feed is one that is being set up, or a wrong turn of a proxy.
+        let is_absent = sort == Sort::Absent && self.watch.heard.load(Ordering::Relaxed) == NEVER;
         let pause = match sort {
-            Sort::Passing | Sort::Silent | Sort::LostCursor => back_off(course.failures),
             Sort::Refused => REFUSED_PAUSE,
-            Sort::Absent => ABSENT_PAUSE,
+            Sort::Absent if is_absent => ABSENT_PAUSE,
+            Sort::Passing | Sort::Silent | Sort::LostCursor | Sort::Absent => back_off(course.failures),
             Sort::Busy(pause) => pause.max(back_off(course.failures)),
         };
         match sort {
@@ -424,8 +431,7 @@ impl Engine {
                 "feed credentials",
                 &"the server refuses our API key, so nobody tells us what is revoked: check `api_key`; until then access ends when its token expires",
             ),
-            // Once word has come, a server without a feed is one that is being set up, or a wrong turn of a proxy.
-            Sort::Absent if self.watch.heard.load(Ordering::Relaxed) == NEVER => {
+            Sort::Absent if is_absent => {
                 self.watch.is_absent.store(true, Ordering::Relaxed);
                 self.warn_once(
                     "feed",
