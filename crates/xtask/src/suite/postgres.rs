@@ -51,7 +51,6 @@ kill -KILL "$pid" || true
 #[derive(Clone, Copy, Debug)]
 pub enum Commits {
     /// As in production: for figures.
-    #[cfg(feature = "bench")]
     Durable,
     /// For tests, which make hundreds of schemas, end no database server by force and keep nothing of it.
     InMemory,
@@ -60,7 +59,6 @@ pub enum Commits {
 impl Commits {
     fn settings(self) -> &'static str {
         match self {
-            #[cfg(feature = "bench")]
             Self::Durable => "",
             Self::InMemory => "-c fsync=off -c full_page_writes=off -c synchronous_commit=off",
         }
