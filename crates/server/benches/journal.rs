@@ -22,12 +22,13 @@ use serde_json::{Value, json};
 /// The row of an organization as its store writes it.
 const ROW: &str = "INSERT INTO organizations (id, environment_id, name, name_key, metadata, allow_profiles_outside_organization, \
     join_by_verified_domain, created_at, updated_at) VALUES ($1, $2, $3, $3, '{}', 0, 1, $4, $4)";
-/// A journal of any length: rows in their places, with everything the indexes see.
+/// A journal of any length: rows in their places, with everything the indexes see. Ten thousand hold more than a page of each name for each
+/// organization, so that a page reads as many rows whatever the length.
 const FILL: &str = "INSERT INTO events (environment_id, id, event, data, actor, organization_id, created_at, seal, seq, hash, listed) \
     WITH RECURSIVE n(i) AS (SELECT CAST($2 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < CAST($3 AS BIGINT)) \
     SELECT e.environment_id, 'event_0000' || CAST(1000000000 + i AS TEXT), \
     CASE WHEN i % 3 = 0 THEN 'request.denied' WHEN i % 3 = 1 THEN 'session.created' ELSE 'user.updated' END, \
-    e.data, e.actor, 'org_' || CAST(i % 500 AS TEXT), i, e.seal, i, e.hash, CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END \
+    e.data, e.actor, 'org_' || CAST(i % 200 AS TEXT), i, e.seal, i, e.hash, CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END \
     FROM n, events e WHERE e.environment_id = $1 AND e.seq = 1";
 
 /// Audit log events of one organization, as many as wanted, older than those that are written here.
