@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0014_audit_logs", include_str!("../../../migrations/0014_audit_logs.sql")),
     ("0015_log_streams", include_str!("../../../migrations/0015_log_streams.sql")),
     ("0016_revocations", include_str!("../../../migrations/0016_revocations.sql")),
+    ("0017_second_factors", include_str!("../../../migrations/0017_second_factors.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);

@@ -165,8 +165,6 @@ pub const NOT_YET: &[&str] = &[
     "authentication.mfa_succeeded",
     "authentication.oauth_failed",
     "authentication.oauth_succeeded",
-    "authentication.passkey_failed",
-    "authentication.passkey_succeeded",
     "authentication.radar_risk_detected",
     "authentication.reauthentication_succeeded",
     "authentication.sso_failed",

@@ -9,7 +9,7 @@ pub use store::{close_of_user, find, insert, take};
 use gatewright_base::Timestamp;
 
 use crate::features::Feature;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::jobs::{Job, JobFuture};
 
@@ -33,6 +33,7 @@ pub struct AuthorizationCode {
     pub code_challenge: Option<String>,
     pub user_id: UserId,
     pub method: Method,
+    pub second_factor: Option<SecondFactor>,
     pub authenticated_at: Timestamp,
     /// The organization that the person chose or the app asked for.
     pub organization_id: Option<String>,

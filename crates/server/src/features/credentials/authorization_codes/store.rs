@@ -2,7 +2,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::AuthorizationCode;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -28,7 +28,8 @@ pub fn insert(
             code.user_agent.clone(),
             code.expires_at,
             now,
-            code.organization_id.clone()
+            code.organization_id.clone(),
+            SecondFactor::to_row(code.second_factor)
         ],
     )
     .map(drop)
@@ -74,14 +75,16 @@ fn from_row(mut row: Row) -> Result<AuthorizationCode, DbError> {
         session_id: row.opt_text()?,
         used: row.opt_time()?.is_some(),
         organization_id: row.opt_text()?,
+        second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO authorization_codes (code_hash, environment_id, client_id, redirect_uri, code_challenge, user_id, \
-     method, authenticated_at, ip_address, user_agent, expires_at, created_at, organization_id) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+     method, authenticated_at, ip_address, user_agent, expires_at, created_at, organization_id, second_factor) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 pub const FIND: &str = "SELECT client_id, redirect_uri, code_challenge, user_id, method, authenticated_at, ip_address, user_agent, \
-     expires_at, session_id, used_at, organization_id FROM authorization_codes WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3";
+     expires_at, session_id, used_at, organization_id, second_factor FROM authorization_codes \
+     WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3";
 pub const TAKE: &str = "UPDATE authorization_codes SET used_at = $5, session_id = $4 \
      WHERE environment_id = $1 AND client_id = $2 AND code_hash = $3 AND used_at IS NULL AND expires_at > $5 RETURNING code_hash";
 pub const CLOSE_OF_USER: &str =

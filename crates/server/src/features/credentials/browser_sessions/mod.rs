@@ -11,7 +11,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 
 use crate::features::Feature;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::jobs::{Job, JobFuture};
@@ -30,6 +30,7 @@ fn sweep(cx: &Cx) -> JobFuture<'_> {
 pub struct BrowserSession {
     pub user_id: UserId,
     pub method: Method,
+    pub second_factor: Option<SecondFactor>,
     pub authenticated_at: Timestamp,
     pub expires_at: Timestamp,
 }

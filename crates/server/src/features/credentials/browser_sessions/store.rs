@@ -2,7 +2,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx, params};
 
 use super::BrowserSession;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -13,8 +13,10 @@ pub fn insert(
     session: &BrowserSession,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    let BrowserSession { user_id, method, authenticated_at, expires_at } = session;
-    tx.execute(INSERT, params![token_hash, environment, user_id, method.as_str(), *authenticated_at, *expires_at, now]).map(drop)
+    let BrowserSession { user_id, method, second_factor, authenticated_at, expires_at } = session;
+    let second_factor = SecondFactor::to_row(*second_factor);
+    tx.execute(INSERT, params![token_hash, environment, user_id, method.as_str(), *authenticated_at, *expires_at, now, second_factor])
+        .map(drop)
 }
 
 pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, now: Timestamp) -> Result<Option<BrowserSession>, DbError> {
@@ -24,6 +26,7 @@ pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, now:
         method: Method::from_row(&row.text()?)?,
         authenticated_at: row.time()?,
         expires_at: row.time()?,
+        second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
     }))
 }
 
@@ -39,9 +42,9 @@ pub fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
     tx.execute(SWEEP, params![now])
 }
 
-pub const INSERT: &str = "INSERT INTO browser_sessions (token_hash, environment_id, user_id, method, authenticated_at, expires_at, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
-pub const FIND: &str = "SELECT user_id, method, authenticated_at, expires_at FROM browser_sessions \
+pub const INSERT: &str = "INSERT INTO browser_sessions (token_hash, environment_id, user_id, method, authenticated_at, expires_at, created_at, \
+     second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+pub const FIND: &str = "SELECT user_id, method, authenticated_at, expires_at, second_factor FROM browser_sessions \
      WHERE environment_id = $1 AND token_hash = $2 AND expires_at > $3";
 pub const DELETE: &str = "DELETE FROM browser_sessions WHERE environment_id = $1 AND token_hash = $2";
 pub const DELETE_OF_USER: &str = "DELETE FROM browser_sessions WHERE environment_id = $1 AND user_id = $2";

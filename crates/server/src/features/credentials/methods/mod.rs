@@ -2,4 +2,4 @@
 
 mod model;
 
-pub use model::Method;
+pub use model::{Method, SecondFactor, authentication_methods};

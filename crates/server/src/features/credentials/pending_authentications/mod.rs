@@ -9,7 +9,7 @@ pub use store::{close_of_user, find, insert, take};
 use gatewright_base::Timestamp;
 
 use crate::features::Feature;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::jobs::{Job, JobFuture};
 
@@ -32,6 +32,8 @@ pub struct PendingAuthentication {
     /// The step-up it waits for, by its wire code.
     pub step: &'static str,
     pub method: Method,
+    /// What was proved beside it before the sign-in stopped.
+    pub second_factor: Option<SecondFactor>,
     pub email_verification_id: Option<String>,
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,

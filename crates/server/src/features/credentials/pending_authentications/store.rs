@@ -2,7 +2,7 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::PendingAuthentication;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -29,7 +29,8 @@ pub fn insert(
             now,
             pending.authenticated_at,
             pending.fresh,
-            pending.invitation_hash.clone()
+            pending.invitation_hash.clone(),
+            SecondFactor::to_row(pending.second_factor)
         ],
     )
     .map(drop)
@@ -73,15 +74,16 @@ fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, D
         authenticated_at: row.time()?,
         fresh: row.int()? != 0,
         invitation_hash: row.opt_text()?,
+        second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
      email_verification_id, ip_address, user_agent, expires_at, created_at, authenticated_at, fresh, \
-     invitation_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+     invitation_hash, second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 // A row of the release before has neither: it was proved when it was made.
 pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
-     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash FROM pending_authentications \
+     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor FROM pending_authentications \
      WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
      AND used_at IS NULL AND expires_at > $5";
 pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \

@@ -2,7 +2,7 @@ use gatewright_base::{Id, Kind, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct Session {
     pub user_id: UserId,
     pub organization_id: Option<String>,
     pub method: Method,
+    pub second_factor: Option<SecondFactor>,
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,
     pub authenticated_at: Timestamp,

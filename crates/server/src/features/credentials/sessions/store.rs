@@ -2,7 +2,7 @@ use gatewright_base::{Page, PageQuery, Timestamp};
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{RefreshToken, Session, SessionId};
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
@@ -21,7 +21,8 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, session: &Session) -
             session.user_agent.clone(),
             session.authenticated_at,
             session.expires_at,
-            session.created_at
+            session.created_at,
+            SecondFactor::to_row(session.second_factor)
         ],
     )
     .map(drop)
@@ -168,6 +169,7 @@ fn from_row(mut row: Row) -> Result<Session, DbError> {
         ended_at: row.opt_time()?,
         created_at: row.time()?,
         updated_at: row.time()?,
+        second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
     })
 }
 
@@ -176,14 +178,15 @@ macro_rules! columns {
         concat!(
             $before,
             " id, client_id, user_id, organization_id, method, ip_address, user_agent, authenticated_at, last_active_at, \
-             expires_at, ended_at, created_at, updated_at ",
+             expires_at, ended_at, created_at, updated_at, second_factor ",
             $after
         )
     };
 }
 
 pub const INSERT: &str = "INSERT INTO sessions (id, environment_id, client_id, user_id, organization_id, method, ip_address, user_agent, \
-     authenticated_at, last_active_at, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $10, $11, $11)";
+     authenticated_at, last_active_at, expires_at, created_at, updated_at, second_factor) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $10, $11, $11, $12)";
 pub const FIND: &str = columns!("SELECT", "FROM sessions WHERE environment_id = $1 AND id = $2");
 pub const FIND_ENVIRONMENT: &str = "SELECT environment_id FROM sessions WHERE id = $1";
 pub const MARK_ENDED: &str = columns!(

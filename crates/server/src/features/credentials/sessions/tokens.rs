@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::model::Session;
 use super::standing::{Standing, Tenancy};
+use crate::features::credentials::methods::authentication_methods;
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates::{self, OrganizationFacts, TemplateFacts};
 use crate::features::records::users::User;
@@ -59,6 +60,10 @@ fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<S
     claims.insert("jti".into(), mint_ulid(now, rng).into());
     claims.insert("client_id".into(), client.id.as_str().into());
     claims.insert("auth_time".into(), session.authenticated_at.seconds().into());
+    let amr = authentication_methods(session.method, session.second_factor);
+    if !amr.is_empty() {
+        claims.insert("amr".into(), amr.into());
+    }
     if let Some(Tenancy { organization, grants, .. }) = &standing.tenancy {
         claims.insert("org_id".into(), organization.id.as_str().into());
         if let Some(role) = &grants.role {

@@ -7,12 +7,12 @@ use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
 use super::failures::{Origin, record_refusal, record_success};
-use super::model::{AuthenticateResponse, Decision, Facts, OrganizationChoice, Permit, Refusal, SecondFactor, StepUp, decide};
+use super::model::{AuthenticateResponse, Decision, Factors, Facts, OrganizationChoice, Permit, Refusal, StepUp, decide};
 use super::wire::{refusal_error, step_up_error};
 use super::{inviting, joining};
 use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::letters::Asked;
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, Standing, tokens};
 use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
@@ -33,6 +33,8 @@ pub struct Attempt {
     pub client: Client,
     pub user: User,
     pub method: Method,
+    /// What was proved beside it in this sign-in.
+    pub second_factor: Option<SecondFactor>,
     /// When the person proved it: now, or when the code's sign-in took place.
     pub authenticated_at: Timestamp,
     /// The organization that the app or the person wants; `None` leaves it to the memberships.
@@ -137,8 +139,8 @@ pub(super) struct Decided {
     joins: Option<OrganizationId>,
 }
 
-/// Gathers what the decision needs. Factors and required connections have no tables yet: there are none of them, which is what
-/// the empty facts say.
+/// Gathers what the decision needs. Required connections have no tables yet: there are none of them, which is what the empty facts
+/// say.
 pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decided, DbError> {
     let environment = &attempt.client.environment;
     let organizations = if attempt.without_organization { Vec::new() } else { list_choices(tx, &environment.id, attempt)? };
@@ -148,7 +150,8 @@ pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decided, 
         organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
         without_organization: attempt.without_organization,
-        second_factor: SecondFactor::NotNeeded,
+        factors: Factors { enrolled: false, proved: attempt.second_factor.is_some() },
+        factor_choices: &[],
         sso_connections: &[],
     };
     let decision = decide(&environment.settings, &facts);
@@ -212,6 +215,7 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         user_id: attempt.user.id.clone(),
         step: step.code(),
         method: attempt.method,
+        second_factor: attempt.second_factor,
         email_verification_id: verification.as_ref().map(|v| v.id().to_string()),
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
@@ -254,6 +258,7 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
         user_id: attempt.user.id.clone(),
         organization_id: permit.organization_id().map(str::to_owned),
         method: attempt.method,
+        second_factor: attempt.second_factor,
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
         authenticated_at: attempt.authenticated_at,

@@ -19,7 +19,7 @@ pub struct Origin {
     pub user_agent: Option<String>,
 }
 
-/// Records `authentication.<method>_failed`.
+/// Records `authentication.<method>_failed`, if there is such an event of the method.
 #[expect(clippy::too_many_arguments, reason = "one per field of the event")]
 pub fn record_failure(
     tx: &mut Tx<'_>,
@@ -31,6 +31,7 @@ pub fn record_failure(
     code: &str,
     scribe: &Scribe,
 ) -> Result<(), DbError> {
+    let Some(name) = method.event_name(false) else { return Ok(()) };
     let data = json!({
         "type": method.event_type(),
         "status": "failed",
@@ -40,10 +41,10 @@ pub fn record_failure(
         "user_agent": origin.user_agent,
         "error": {"code": code, "message": code.replace('_', " ")},
     });
-    scribe.record(tx, environment, &Event::new(method.event_name(false), data))
+    scribe.record(tx, environment, &Event::new(name, data))
 }
 
-/// Records `authentication.<method>_succeeded`.
+/// Records `authentication.<method>_succeeded`, if there is such an event of the method.
 pub fn record_success(
     tx: &mut Tx<'_>,
     environment: &EnvironmentId,
@@ -53,6 +54,7 @@ pub fn record_success(
     origin: &Origin,
     scribe: &Scribe,
 ) -> Result<(), DbError> {
+    let Some(name) = method.event_name(true) else { return Ok(()) };
     let data = json!({
         "type": method.event_type(),
         "status": "succeeded",
@@ -61,7 +63,7 @@ pub fn record_success(
         "ip_address": origin.ip_address,
         "user_agent": origin.user_agent,
     });
-    scribe.record(tx, environment, &Event::new(method.event_name(true), data))
+    scribe.record(tx, environment, &Event::new(name, data))
 }
 
 /// Records `authentication.email_verification_succeeded`, or `_failed` with the reason: what became of a code that proves an address.

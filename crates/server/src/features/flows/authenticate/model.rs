@@ -2,7 +2,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::features::credentials::methods::Method;
-use crate::features::records::environments::Settings;
+use crate::features::records::environments::{Mfa, Settings};
 use crate::features::records::users::UserView;
 
 /// What is known about a sign-in when it is decided. Gathered by `conclude`; the decision itself looks nothing up.
@@ -16,7 +16,9 @@ pub struct Facts<'a> {
     pub requested_organization: Option<&'a str>,
     /// Only who it is counts, such as at a page of ours that asks for the organization itself.
     pub without_organization: bool,
-    pub second_factor: SecondFactor,
+    pub factors: Factors,
+    /// The factors that the user may answer with.
+    pub factor_choices: &'a [FactorChoice],
     /// Connections that the user's domain or organization insists on.
     pub sso_connections: &'a [String],
 }
@@ -27,19 +29,19 @@ pub struct OrganizationChoice {
     pub name: String,
 }
 
+/// A second factor that the user may prove, as the contract lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FactorChoice {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the decision knows them; there is no factor to enrol yet, so no sign-in brings these facts")
-)]
-pub enum SecondFactor {
-    /// Neither enrolled nor asked for.
-    NotNeeded,
-    Proved,
-    /// Enrolled, and not proved in this sign-in.
-    Enrolled,
-    /// Asked for by policy, and none enrolled.
-    Missing,
+pub struct Factors {
+    pub enrolled: bool,
+    /// In this sign-in.
+    pub proved: bool,
 }
 
 /// The outcome of every sign-in.
@@ -77,21 +79,23 @@ impl Permit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepUp {
     EmailVerification,
-    MfaChallenge,
+    MfaChallenge { factors: Vec<FactorChoice> },
     MfaEnrollment,
     OrganizationSelection(Vec<OrganizationChoice>),
     SsoRequired { connection_ids: Vec<String> },
 }
 
 impl StepUp {
+    pub const MFA_CHALLENGE: &'static str = "mfa_challenge";
+    pub const MFA_ENROLLMENT: &'static str = "mfa_enrollment";
     pub const ORGANIZATION_SELECTION: &'static str = "organization_selection_required";
 
     /// The wire code, which is also the step that the pending token is bound to.
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmailVerification => "email_verification_required",
-            Self::MfaChallenge => "mfa_challenge",
-            Self::MfaEnrollment => "mfa_enrollment",
+            Self::MfaChallenge { .. } => Self::MFA_CHALLENGE,
+            Self::MfaEnrollment => Self::MFA_ENROLLMENT,
             Self::OrganizationSelection(_) => Self::ORGANIZATION_SELECTION,
             Self::SsoRequired { .. } => "sso_required",
         }
@@ -112,20 +116,15 @@ pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
     let allowed = match facts.method {
         Method::Password => policy.password,
         Method::MagicAuth => policy.magic_auth,
+        Method::Passkey => policy.passkeys,
+        // Who may act as somebody is decided where that begins.
+        Method::Impersonation => true,
     };
     if !allowed {
         return Decision::Refuse(Refusal::MethodNotAllowed);
     }
-    if !facts.sso_connections.is_empty() {
-        return Decision::StepUp(StepUp::SsoRequired { connection_ids: facts.sso_connections.to_vec() });
-    }
-    if !facts.email_verified {
-        return Decision::StepUp(StepUp::EmailVerification);
-    }
-    match facts.second_factor {
-        SecondFactor::Enrolled => return Decision::StepUp(StepUp::MfaChallenge),
-        SecondFactor::Missing => return Decision::StepUp(StepUp::MfaEnrollment),
-        SecondFactor::NotNeeded | SecondFactor::Proved => {}
+    if let Some(step) = unproved(policy, facts) {
+        return Decision::StepUp(step);
     }
     if facts.without_organization {
         return Decision::Issue(Permit { organization_id: None });
@@ -138,6 +137,24 @@ pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
         (None, several) => return Decision::StepUp(StepUp::OrganizationSelection(several.to_vec())),
     };
     Decision::Issue(Permit { organization_id })
+}
+
+/// What this person still has to prove, and where. Nobody asks an impersonator for what only the user has.
+fn unproved(policy: &Settings, facts: &Facts<'_>) -> Option<StepUp> {
+    if facts.method == Method::Impersonation {
+        return None;
+    }
+    if !facts.sso_connections.is_empty() {
+        return Some(StepUp::SsoRequired { connection_ids: facts.sso_connections.to_vec() });
+    }
+    if !facts.email_verified {
+        return Some(StepUp::EmailVerification);
+    }
+    match (policy.mfa, facts.factors) {
+        (Mfa::Off, _) | (_, Factors { proved: true, .. }) | (Mfa::Optional, Factors { enrolled: false, .. }) => None,
+        (_, Factors { enrolled: true, .. }) => Some(StepUp::MfaChallenge { factors: facts.factor_choices.to_vec() }),
+        (Mfa::Required, _) => Some(StepUp::MfaEnrollment),
+    }
 }
 
 /// The answer to a successful authenticate.
@@ -189,6 +206,10 @@ pub enum AuthenticationMethod {
 mod decision_tests {
     use super::*;
 
+    const NONE: Factors = Factors { enrolled: false, proved: false };
+    const ENROLLED: Factors = Factors { enrolled: true, proved: false };
+    const PROVED: Factors = Factors { enrolled: true, proved: true };
+
     fn facts<'a>() -> Facts<'a> {
         Facts {
             method: Method::Password,
@@ -196,7 +217,8 @@ mod decision_tests {
             organizations: &[],
             requested_organization: None,
             without_organization: false,
-            second_factor: SecondFactor::NotNeeded,
+            factors: NONE,
+            factor_choices: &[],
             sso_connections: &[],
         }
     }
@@ -210,23 +232,26 @@ mod decision_tests {
         let policy = Settings::default();
         let (one, two) = ([organization("org_1")], [organization("org_1"), organization("org_2")]);
         let sso = ["conn_1".to_owned()];
+        let factors = [FactorChoice { id: "auth_factor_1".into(), kind: "totp" }];
+        let challenge = |factors: &[FactorChoice]| Decision::StepUp(StepUp::MfaChallenge { factors: factors.to_vec() });
         let issue = |organization: Option<&str>| Decision::Issue(Permit { organization_id: organization.map(str::to_owned) });
         let table = [
             (facts(), issue(None)),
             (Facts { email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+            (Facts { email_verified: false, factors: ENROLLED, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+            (Facts { factors: ENROLLED, factor_choices: &factors, ..facts() }, challenge(&factors)),
+            (Facts { factors: PROVED, factor_choices: &factors, ..facts() }, issue(None)),
+            (Facts { method: Method::Passkey, factors: Factors { enrolled: false, proved: true }, ..facts() }, issue(None)),
             (
-                Facts { email_verified: false, second_factor: SecondFactor::Enrolled, ..facts() },
-                Decision::StepUp(StepUp::EmailVerification),
+                Facts { method: Method::Impersonation, email_verified: false, factors: ENROLLED, sso_connections: &sso, ..facts() },
+                issue(None),
             ),
-            (Facts { second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
-            (Facts { second_factor: SecondFactor::Missing, ..facts() }, Decision::StepUp(StepUp::MfaEnrollment)),
-            (Facts { second_factor: SecondFactor::Proved, ..facts() }, issue(None)),
             (Facts { sso_connections: &sso, ..facts() }, Decision::StepUp(StepUp::SsoRequired { connection_ids: sso.to_vec() })),
             (Facts { organizations: &one, ..facts() }, issue(Some("org_1"))),
             (Facts { organizations: &two, ..facts() }, Decision::StepUp(StepUp::OrganizationSelection(two.to_vec()))),
             (Facts { organizations: &two, requested_organization: Some("org_2"), ..facts() }, issue(Some("org_2"))),
             (Facts { organizations: &one, requested_organization: Some("org_9"), ..facts() }, Decision::Refuse(Refusal::NotAMember)),
-            (Facts { organizations: &two, second_factor: SecondFactor::Enrolled, ..facts() }, Decision::StepUp(StepUp::MfaChallenge)),
+            (Facts { organizations: &two, factors: ENROLLED, ..facts() }, challenge(&[])),
             (Facts { organizations: &two, without_organization: true, ..facts() }, issue(None)),
             (Facts { without_organization: true, email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
         ];
@@ -242,15 +267,27 @@ mod decision_tests {
         for proved in [facts(), Facts { organizations: &two, ..facts() }, Facts { requested_organization: Some("org_9"), ..facts() }] {
             assert!(decide(&policy, &proved).is_proved(), "{proved:?}");
         }
-        for open in [
-            Facts { email_verified: false, ..facts() },
-            Facts { second_factor: SecondFactor::Enrolled, ..facts() },
-            Facts { second_factor: SecondFactor::Missing, ..facts() },
-            Facts { sso_connections: &sso, ..facts() },
-        ] {
+        for open in
+            [Facts { email_verified: false, ..facts() }, Facts { factors: ENROLLED, ..facts() }, Facts { sso_connections: &sso, ..facts() }]
+        {
             assert!(!decide(&policy, &open).is_proved(), "{open:?}");
         }
+        assert!(!decide(&Settings { mfa: Mfa::Required, ..policy.clone() }, &facts()).is_proved());
         assert!(!decide(&Settings { password: false, ..policy }, &facts()).is_proved());
+    }
+
+    #[test]
+    fn the_environment_says_whether_a_second_factor_is_asked_for() {
+        let (off, required) = (Settings { mfa: Mfa::Off, ..Settings::default() }, Settings { mfa: Mfa::Required, ..Settings::default() });
+        let challenge = Decision::StepUp(StepUp::MfaChallenge { factors: vec![] });
+        for (policy, factors, expected) in [
+            (&off, ENROLLED, Decision::Issue(Permit { organization_id: None })),
+            (&required, NONE, Decision::StepUp(StepUp::MfaEnrollment)),
+            (&required, ENROLLED, challenge),
+            (&required, PROVED, Decision::Issue(Permit { organization_id: None })),
+        ] {
+            assert_eq!(decide(policy, &Facts { factors, ..facts() }), expected, "{:?} {factors:?}", policy.mfa);
+        }
     }
 
     #[test]
@@ -259,5 +296,8 @@ mod decision_tests {
         let unverified = Facts { email_verified: false, ..facts() };
         assert_eq!(decide(&policy, &unverified), Decision::Refuse(Refusal::MethodNotAllowed));
         assert!(matches!(decide(&policy, &Facts { method: Method::MagicAuth, ..facts() }), Decision::Issue(_)));
+        let without_passkeys = Settings { passkeys: false, ..Settings::default() };
+        let by_passkey = Facts { method: Method::Passkey, ..facts() };
+        assert_eq!(decide(&without_passkeys, &by_passkey), Decision::Refuse(Refusal::MethodNotAllowed));
     }
 }

@@ -17,9 +17,9 @@ pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_veri
         StepUp::EmailVerification => plain("Email ownership must be verified before authentication.")
             .with("email", user.email.as_str())
             .with("email_verification_id", email_verification_id),
-        StepUp::MfaChallenge => plain("The user must complete an MFA challenge to finish authenticating.")
+        StepUp::MfaChallenge { factors } => plain("The user must complete an MFA challenge to finish authenticating.")
             .with("user", whole_user())
-            .with("authentication_factors", json!([])),
+            .with("authentication_factors", json!(factors)),
         StepUp::MfaEnrollment => plain("The user must enroll in MFA to finish authenticating.").with("user", whole_user()),
         StepUp::OrganizationSelection(choices) => plain("The user must choose an organization to finish their authentication.")
             .with("user", whole_user())

@@ -156,6 +156,7 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
             client,
             user,
             method: session.method,
+            second_factor: session.second_factor,
             authenticated_at: session.authenticated_at,
             requested_organization: parameters.organization_id.clone(),
             without_organization: false,

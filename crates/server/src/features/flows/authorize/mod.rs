@@ -54,6 +54,7 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, p
     let session = BrowserSession {
         user_id: attempt.user.id.clone(),
         method: attempt.method,
+        second_factor: attempt.second_factor,
         authenticated_at: attempt.authenticated_at,
         expires_at: now.plus(attempt.client.environment.settings.session()),
     };
@@ -121,6 +122,7 @@ fn authorization_code(
         code_challenge: request.code_challenge.clone(),
         user_id: attempt.user.id.clone(),
         method: attempt.method,
+        second_factor: attempt.second_factor,
         authenticated_at: attempt.authenticated_at,
         organization_id: permit.organization_id().map(str::to_owned),
         ip_address: attempt.origin.ip_address.clone(),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use gatewright_base::Timestamp;
 
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::EnvironmentId;
 
@@ -48,6 +48,7 @@ pub enum Poll {
 pub struct Approval {
     pub user_id: UserId,
     pub method: Method,
+    pub second_factor: Option<SecondFactor>,
     pub authenticated_at: Timestamp,
     /// The organization that the person chose, if there was a choice.
     pub organization_id: Option<String>,

@@ -4,7 +4,7 @@
 mod model;
 mod store;
 
-pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Settings};
+pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Mfa, Settings};
 pub use store::{
     ClientRow, KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert_client, insert_key, insert_meta, list, list_client_rows,
     list_clients, list_keys, revoke_key,

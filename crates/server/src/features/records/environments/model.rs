@@ -58,6 +58,9 @@ pub struct Settings {
     pub sign_up: bool,
     pub password: bool,
     pub magic_auth: bool,
+    pub passkeys: bool,
+    /// Whether a second factor is asked for.
+    pub mfa: Mfa,
     /// Whether a membership may have several roles. On: nothing asks for a second role by accident, and who wants one role only says so here.
     pub multiple_roles: bool,
     /// Whether an organization that has members keeps its last active admin.
@@ -66,6 +69,19 @@ pub struct Settings {
     pub key_rotation_days: u32,
     /// A new key is published this long before it may sign: longer than any verifier caches the key set.
     pub key_publish_seconds: u32,
+}
+
+/// What an environment says of second factors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mfa {
+    /// Not asked for, also of those who have one; the pages offer none.
+    Off,
+    /// Asked for of those who have one.
+    #[default]
+    Optional,
+    /// Nobody signs in without.
+    Required,
 }
 
 impl Default for Settings {
@@ -82,6 +98,8 @@ impl Default for Settings {
             sign_up: true,
             password: true,
             magic_auth: true,
+            passkeys: true,
+            mfa: Mfa::Optional,
             multiple_roles: true,
             keep_last_admin: true,
             key_rotation_days: 90,

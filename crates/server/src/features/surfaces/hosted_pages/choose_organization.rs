@@ -39,6 +39,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return Err(Refused::page(Problem::RequestExpired));
     }
     let attempt = Attempt {
+        second_factor: pending.second_factor,
         authenticated_at: pending.authenticated_at,
         requested_organization: Some(chosen),
         record_success: pending.fresh,

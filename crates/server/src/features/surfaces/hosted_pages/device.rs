@@ -90,7 +90,8 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
         let errors = vec![FormError::OrganizationMissing];
         return Ok(confirm_page(&cx, &visit, RETRY, found.code, &user, found.choices, errors));
     }
-    let approval = Approval { user_id: user.id, method: session.method, authenticated_at: session.authenticated_at, organization_id };
+    let BrowserSession { method, second_factor, authenticated_at, .. } = session;
+    let approval = Approval { user_id: user.id, method, second_factor, authenticated_at, organization_id };
     let (environment, user_code, browser, now) = (found.code.environment, found.code.user_code, visit.browser.hash(), cx.now());
     let answered = cx
         .db()

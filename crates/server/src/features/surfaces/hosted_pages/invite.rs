@@ -58,6 +58,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         && let Some((session, user)) = signed_in.filter(|(_, user)| invitation.may_accept(&user.email))
     {
         let asserted = Attempt {
+            second_factor: session.second_factor,
             authenticated_at: session.authenticated_at,
             record_success: false,
             ..waiting.attempt(&cx, &visit, user, session.method)

@@ -12,7 +12,7 @@ use crate::features::credentials::email_verifications::{self, Redemption, Target
 use crate::features::credentials::letters::{self, MailRefused};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
-use crate::features::flows::authenticate::{Origin, StepUp, record_email_verification};
+use crate::features::flows::authenticate::{Attempt, Origin, StepUp, record_email_verification};
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -197,7 +197,8 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     match outcome {
         None => Err(Refused::page(Problem::RequestExpired)),
         Some((pending, Redemption::Redeemed { user })) if user.id == pending.user_id => {
-            waiting.conclude(&cx, &visit, user, pending.method).await
+            let attempt = Attempt { second_factor: pending.second_factor, ..waiting.attempt(&cx, &visit, user, pending.method) };
+            waiting.go_on(&cx, &visit, attempt).await
         }
         Some((_, Redemption::Redeemed { .. })) => again(RETRY, FormError::CodeWrong),
         Some((_, Redemption::Refused { reason, .. })) => again(RETRY, code_error(reason)),
@@ -233,7 +234,7 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
         })
         .await?;
     let Some((user, pending)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
-    let attempt = waiting.attempt(&cx, &visit, user, pending.method);
+    let attempt = Attempt { second_factor: pending.second_factor, ..waiting.attempt(&cx, &visit, user, pending.method) };
     match waiting.start_verification(&cx, &attempt).await {
         Ok(()) => Ok(sent),
         Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(Limited { retry_after: std::time::Duration::from_secs(60) }),

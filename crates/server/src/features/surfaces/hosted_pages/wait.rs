@@ -152,6 +152,7 @@ impl Waiting {
             client: self.client.clone(),
             user,
             method,
+            second_factor: None,
             authenticated_at: cx.now(),
             requested_organization: self.request.organization_id.clone(),
             without_organization: matches!(self.request.target, Target::Page { .. }),

@@ -57,6 +57,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         client: call.client.clone(),
         user,
         method: code.method,
+        second_factor: code.second_factor,
         authenticated_at: code.authenticated_at,
         requested_organization: code.organization_id.clone(),
         without_organization: false,

@@ -36,12 +36,13 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         Poll::Spent => return Err(spent()),
     };
     let environment = call.client.environment.id.clone();
-    let Approval { user_id, method, authenticated_at, organization_id } = approval;
+    let Approval { user_id, method, second_factor, authenticated_at, organization_id } = approval;
     let user = cx.db().read(move |tx| users::find(tx, &environment, &user_id)).await?.ok_or_else(spent)?;
     let attempt = Attempt {
         client: call.client,
         user,
         method,
+        second_factor,
         authenticated_at,
         requested_organization: organization_id,
         without_organization: false,

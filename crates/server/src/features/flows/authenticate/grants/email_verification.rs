@@ -55,6 +55,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         client: call.client,
         user,
         method: pending.method,
+        second_factor: pending.second_factor,
         authenticated_at: cx.now(),
         requested_organization: None,
         without_organization: false,

@@ -30,6 +30,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         client: call.client,
         user,
         method: Method::MagicAuth,
+        second_factor: None,
         authenticated_at: cx.now(),
         requested_organization: None,
         without_organization: false,

@@ -40,6 +40,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         client: call.client,
         user,
         method: pending.method,
+        second_factor: pending.second_factor,
         authenticated_at: pending.authenticated_at,
         // Decided like any wish: the choice counts only if the user is an active member there now.
         requested_organization: Some(organization),

@@ -38,6 +38,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         client: call.client,
         user,
         method: Method::Password,
+        second_factor: None,
         authenticated_at: cx.now(),
         requested_organization: None,
         without_organization: false,
