@@ -1,4 +1,4 @@
-//! Signed tokens, key sets, sealed values, token hashing and PKCE. Pure: no I/O, no clock, no global chance.
+//! Signed tokens, key sets, sealed values, token hashing, one-time passwords and PKCE. Pure: no I/O, no clock, no global chance.
 //!
 //! Everything cryptographic is aws-lc-rs; this crate decides what may be believed. Three algorithms exist
 //! here ([`Algorithm`]), so `none`, HMAC "signatures" and RSA of other paddings are not refused by a check
@@ -21,6 +21,7 @@ pub mod sealed;
 mod signing;
 pub mod sigv4;
 mod strict_json;
+pub mod totp;
 pub mod webhook;
 
 pub use chance::SystemRng;
