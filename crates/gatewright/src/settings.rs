@@ -55,6 +55,7 @@ fn fitting(settings: &Settings, key: &str) -> &'static str {
     match to_map(settings).get(key) {
         Some(Value::Bool(_)) => "write true or false",
         Some(Value::Number(_)) => "write a number from 0",
+        _ if key == "mfa" => "write off, optional or required",
         _ => "write a value of the right kind, or none",
     }
 }
@@ -87,6 +88,7 @@ mod tests {
             ("access_token_seconds=soon", "access_token_seconds: \"soon\" does not fit; write a number from 0"),
             ("access_token_seconds=0", "access_token_seconds: the value is out of range; choose 1 to 86400"),
             ("sign_up=1", "sign_up: \"1\" does not fit; write true or false"),
+            ("mfa=always", "mfa: \"always\" does not fit; write off, optional or required"),
         ] {
             assert_eq!(changed(&[change]).map(drop), Err(expected.to_owned()), "{change}");
         }

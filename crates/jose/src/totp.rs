@@ -158,7 +158,9 @@ mod tests {
     /// RFC 4648 §10.
     #[test]
     fn secrets_are_written_in_base32_and_read_as_people_type_them() {
-        for (plain, text) in [("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")] {
+        for (plain, text) in
+            [("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")]
+        {
             assert_eq!(encode_secret(&Secret::new(plain.as_bytes().to_vec())).reveal(), text);
         }
         let secret = mint_secret(&SeededRng::new(5));

@@ -73,6 +73,7 @@ const PLACES: &[(&str, &str, &[Control])] = &[
     ("Sessions are issued and renewed", "authenticate", &[Authentication, PerSession, DecisionPoint]),
     ("Sign-out", "logout", &[PerSession, Contained]),
     ("Public keys are published", "jwks", &[Assertions]),
+    ("Second factors are checked", "verify_challenge", &[Authentication]),
     ("API keys are checked", "validate_api_key", &[Authentication, InsecureAuthentication]),
     ("Revocations are published to guards", "list_revocations", &[Contained, Enforced]),
     ("Guards report refused requests", "report_denied_requests", &[Logs, Collected]),
@@ -86,6 +87,7 @@ const PLACES: &[(&str, &str, &[Control])] = &[
 const ENDS: &[(&str, &str, &[Control])] = &[
     ("A session", "revoke_session", &[Contained, PerSession]),
     ("A user", "delete_user", &[Identities, Contained]),
+    ("A second factor", "delete_factor", &[Authentication, Contained]),
     ("A membership", "deactivate_organization_membership", &[Identities, Permissions, Contained]),
     ("An API key, at once", "delete_api_key", &[Offboarding, Contained]),
     ("An API key, at a time", "expire_api_key", &[LongLived, Offboarding]),
@@ -140,6 +142,8 @@ fn deployment(facts: &Facts) -> Section {
     section.line("Database", configuration::mask_url(&config.database.url), "database.url", &[AtRest]);
     let mail = config.mail.smtp_url.as_ref().map_or_else(|| "none".to_owned(), |url| configuration::mask_url(url.reveal()));
     section.line("Mail goes through", mail, "mail.smtp_url", &[Proofing, InTransit]);
+    let messages = config.sms.webhook_url.as_deref().map_or_else(|| "none".to_owned(), configuration::mask_url);
+    section.line("Text messages go through", messages, "sms.webhook_url", &[Proofing, InTransit]);
     section.line("Private addresses that may be asked", list(&config.outbound.allow_private), "outbound.allow_private", &[Communication]);
     let limits = if config.limits.enabled { "on" } else { "off" };
     section.line("Rate limits", started(limits.to_owned()), "limits.enabled", &[InsecureAuthentication]);
@@ -239,7 +243,7 @@ fn controls_of(setting: &str) -> &'static [Control] {
         "refresh_replay_seconds" | "refresh_reuse_ends_session" => &[PerSession, Contained],
         "issuer" => &[Assertions],
         "sign_up" => &[Identities, Proofing],
-        "password" | "magic_auth" => &[Authentication],
+        "password" | "magic_auth" | "passkeys" | "mfa" => &[Authentication],
         "multiple_roles" | "keep_last_admin" => &[Permissions, Overprivileged],
         "key_rotation_days" | "key_publish_seconds" => &[LongLived, Assertions],
         _ => &[],

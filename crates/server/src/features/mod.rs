@@ -57,6 +57,7 @@ fn features(dev: bool) -> Vec<Feature> {
         records::role_assignments::feature(),
         records::webhook_endpoints::feature(),
         credentials::api_keys::feature(),
+        credentials::authentication_factors::feature(),
         credentials::authorization_codes::feature(),
         credentials::browser_sessions::feature(),
         credentials::email_changes::feature(),
@@ -65,6 +66,7 @@ fn features(dev: bool) -> Vec<Feature> {
         credentials::password_resets::feature(),
         credentials::passwords::feature(),
         credentials::pending_authentications::feature(),
+        credentials::recovery_codes::feature(),
         credentials::sessions::feature(),
         credentials::signing_keys::feature(),
         flows::authenticate::feature(),
@@ -101,6 +103,7 @@ fn platform_work() -> Feature {
         .job(crate::platform::journal::jobs::pruning())
         .job(crate::platform::mail::delivery::job())
         .job(crate::platform::revocations::job())
+        .job(crate::platform::sms::job())
         .job(crate::platform::sweep::job())
 }
 

@@ -27,6 +27,7 @@ pub struct Config {
     pub database: Database,
     pub brand: Brand,
     pub mail: Mail,
+    pub sms: Sms,
     pub passwords: Passwords,
     pub limits: Limits,
     pub outbound: Outbound,
@@ -76,6 +77,16 @@ pub struct Mail {
     pub smtp_url: Option<Secret<String>>,
 }
 
+/// Who sends text messages. Without a sender there are no factors of phone numbers, except in `dev`, where the inbox shows them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sms {
+    /// An endpoint that sends what is posted to it: `{id, environment_id, to, text, created_at}`.
+    pub webhook_url: Option<String>,
+    /// Signs each request as webhooks are signed; at least 16 characters.
+    pub webhook_secret: Option<Secret<String>>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Passwords {
@@ -106,6 +117,10 @@ pub struct Limits {
     pub mails_per_email: u32,
     /// Mails of one kind in 24 h to one address.
     pub mails_per_email_daily: u32,
+    /// Text messages in 60 s to one number.
+    pub messages_per_number: u32,
+    /// Text messages in 24 h to one number.
+    pub messages_per_number_daily: u32,
     /// Authorize requests in 60 s from one address.
     pub authorize_per_ip: u32,
     /// Largest request body in bytes.
@@ -178,6 +193,7 @@ impl Default for Config {
             database: Database::default(),
             brand: Brand::default(),
             mail: Mail::default(),
+            sms: Sms::default(),
             passwords: Passwords::default(),
             limits: Limits::default(),
             events: Events::default(),
@@ -259,6 +275,8 @@ impl Default for Limits {
             hosted_per_ip: 60,
             mails_per_email: 3,
             mails_per_email_daily: 50,
+            messages_per_number: 2,
+            messages_per_number_daily: 20,
             authorize_per_ip: 1_000,
             body_bytes: 1 << 20,
             connections: 10_000,
@@ -377,8 +395,23 @@ impl Config {
             }
         }
         self.check_webhooks()?;
+        self.check_sms()?;
         if !self.dev && self.mail.smtp_url.is_none() {
             return Err(ConfigError::new("mail.smtp_url", "is not set", "sign-in codes go by mail: give smtps://user:password@host:465"));
+        }
+        Ok(())
+    }
+
+    fn check_sms(&self) -> Result<(), ConfigError> {
+        let Sms { webhook_url, webhook_secret } = &self.sms;
+        if webhook_url.as_ref().is_some_and(|url| !(url.starts_with("https://") || url.starts_with("http://"))) {
+            return Err(ConfigError::new("sms.webhook_url", "is not an http(s) URL", "give the URL of the endpoint that sends messages"));
+        }
+        if webhook_url.is_some() != webhook_secret.is_some() {
+            return Err(ConfigError::new("sms.webhook_secret", "goes with sms.webhook_url", "give both or neither"));
+        }
+        if webhook_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 16) {
+            return Err(ConfigError::new("sms.webhook_secret", "is too short", "give at least 16 random characters"));
         }
         Ok(())
     }
@@ -502,6 +535,17 @@ mod tests {
         let mut config = dev("http://localhost:4700");
         config.brand.color = Some("red".into());
         assert_eq!(config.check().unwrap_err().to_string(), "brand.color: \"red\" is not a colour; write it as #RRGGBB");
+        for (url, secret, key) in [
+            (Some("https://sms.example.com"), None, "sms.webhook_secret: "),
+            (None, Some("0123456789abcdef"), "sms.webhook_secret: "),
+            (Some("https://sms.example.com"), Some("short"), "sms.webhook_secret: "),
+            (Some("sms.example.com"), Some("0123456789abcdef"), "sms.webhook_url: "),
+        ] {
+            let mut config = dev("http://localhost:4700");
+            config.sms = Sms { webhook_url: url.map(str::to_owned), webhook_secret: secret.map(|text| Secret::new(text.to_owned())) };
+            let refused = config.check().unwrap_err().to_string();
+            assert!(refused.starts_with(key), "{refused}");
+        }
         let config = Config { dev: false, ..dev("https://auth.example.com") };
         assert!(config.check().unwrap_err().to_string().starts_with("mail.smtp_url: is not set; "));
     }

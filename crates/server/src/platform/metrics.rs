@@ -36,6 +36,8 @@ pub struct Metrics {
     pub password_hashes: Counter,
     pub mails_sent: Counter,
     pub mails_failed: Counter,
+    pub messages_sent: Counter,
+    pub messages_failed: Counter,
     pub webhooks_delivered: Counter,
     pub webhooks_failed: Counter,
 }
@@ -50,6 +52,7 @@ impl Default for Metrics {
         let sign_ins = Family::default();
         let password_hashes = Counter::default();
         let (mails_sent, mails_failed) = (Counter::default(), Counter::default());
+        let (messages_sent, messages_failed) = (Counter::default(), Counter::default());
         let (webhooks_delivered, webhooks_failed) = (Counter::default(), Counter::default());
         registry.register("requests", "Requests answered, by route, method and status", requests.clone());
         registry.register("request_seconds", "Time to answer, in seconds", request_seconds.clone());
@@ -58,6 +61,8 @@ impl Default for Metrics {
         registry.register("password_hashes", "Password hashes computed: checks, and makings for nobody", password_hashes.clone());
         registry.register("mails_sent", "Mails handed to the SMTP server", mails_sent.clone());
         registry.register("mails_failed", "Deliveries that failed; they are tried again", mails_failed.clone());
+        registry.register("text_messages_sent", "Text messages that the sender accepted", messages_sent.clone());
+        registry.register("text_messages_failed", "Text messages that it did not; they are tried again", messages_failed.clone());
         registry.register("webhooks_delivered", "Webhooks that their endpoint answered with 2xx", webhooks_delivered.clone());
         registry.register("webhooks_failed", "Tries of webhooks that failed; they are repeated", webhooks_failed.clone());
         Self {
@@ -69,6 +74,8 @@ impl Default for Metrics {
             password_hashes,
             mails_sent,
             mails_failed,
+            messages_sent,
+            messages_failed,
             webhooks_delivered,
             webhooks_failed,
         }

@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod outbound;
 pub mod rate_limit;
 pub mod revocations;
+pub mod sms;
 pub mod sweep;
 pub mod turns;

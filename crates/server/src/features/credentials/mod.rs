@@ -1,6 +1,7 @@
 //! What proves who somebody is, and what is issued once it is proved.
 
 pub mod api_keys;
+pub mod authentication_factors;
 pub mod authorization_codes;
 pub mod browser_sessions;
 pub mod email_changes;
@@ -13,5 +14,6 @@ pub mod one_time_codes;
 pub mod password_resets;
 pub mod passwords;
 pub mod pending_authentications;
+pub mod recovery_codes;
 pub mod sessions;
 pub mod signing_keys;

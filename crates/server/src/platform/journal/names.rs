@@ -161,8 +161,6 @@ pub const NOT_YET: &[&str] = &[
     "agent.registration.organization.switched",
     "agent.registration.refreshed",
     "agent.registration.revoked",
-    "authentication.mfa_failed",
-    "authentication.mfa_succeeded",
     "authentication.oauth_failed",
     "authentication.oauth_succeeded",
     "authentication.radar_risk_detected",

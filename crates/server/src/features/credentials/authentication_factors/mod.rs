@@ -17,7 +17,7 @@ pub use store::{find, find_challenged, is_enrolled, list_of_user};
 
 use std::time::Duration;
 
-use gatewright_base::{Secret, Timestamp};
+use gatewright_base::Secret;
 use gatewright_db::{DbError, Tx};
 use gatewright_jose::{MasterKey, totp};
 
@@ -61,6 +61,8 @@ pub enum NotMade {
     UnknownUser,
     #[error("the user has {MAX_PER_USER} factors")]
     TooMany,
+    #[error("the names are too long for a QR code")]
+    TooLong,
     #[error("no sender of text messages is configured")]
     NoSender,
     #[error("too many text messages to this number")]
@@ -74,6 +76,7 @@ impl From<NotMade> for ApiError {
         match problem {
             NotMade::UnknownUser => Self::unprocessable("User not found."),
             NotMade::TooMany => Self::unprocessable(format!("A user has at most {MAX_PER_USER} authentication factors.")),
+            NotMade::TooLong => Self::unprocessable("The issuer and the account are too long for a QR code."),
             NotMade::NoSender => Self::plain(
                 axum::http::StatusCode::UNPROCESSABLE_ENTITY,
                 "sms_not_configured",
@@ -110,7 +113,7 @@ pub async fn enroll_totp(
         updated_at: scribe.now,
     };
     let (secret, uri) = (totp::encode_secret(&plain), totp::uri(&plain, issuer, account));
-    let qr_code = qr::data_uri(uri.reveal()).ok_or_else(|| DbError::Other("an otpauth URI is too long for a QR code".to_owned()))?;
+    let qr_code = qr::data_uri(uri.reveal()).ok_or(NotMade::TooLong)?;
     insert(cx, environment, &factor, Some(sealed), scribe).await?;
     Ok(Enrolled { factor, secret, uri, qr_code })
 }
@@ -258,8 +261,17 @@ async fn count_message(cx: &Cx, environment: &EnvironmentId, phone_number: &Phon
 /// What became of a code that was given.
 #[derive(Clone, Debug)]
 pub enum Verification {
-    Right { factor: Factor, challenge: Challenge },
-    Refused { factor: Factor, challenge: Challenge, reason: Refused },
+    Right {
+        factor: Factor,
+        challenge: Challenge,
+    },
+    Refused {
+        factor: Factor,
+        challenge: Challenge,
+        reason: Refused,
+        /// Whether the challenge could be answered, so that it was the code that was refused.
+        was_open: bool,
+    },
 }
 
 /// One try of a code. Exactly one caller gets [`Verification::Right`] for a challenge, and one for a time step of TOTP. `None`: there is
@@ -276,16 +288,16 @@ pub fn verify(
 ) -> Result<Option<Verification>, DbError> {
     let now = scribe.now;
     let Some((challenge, factor)) = store::find_challenged(tx, environment, id)? else { return Ok(None) };
-    let refuse = |factor, challenge, reason| Ok(Some(Verification::Refused { factor, challenge, reason }));
+    let refuse = |factor, challenge, reason, was_open| Ok(Some(Verification::Refused { factor, challenge, reason, was_open }));
     let Some(tried) = store::take_challenge_try(tx, environment, id, MAX_ATTEMPTS, now)? else {
         let reason = store::find_challenge_state(tx, environment, id)?
             .and_then(|state| one_time_codes::decide_open(&state, now).err())
             .unwrap_or(Refused::Wrong);
-        return refuse(factor, challenge, reason);
+        return refuse(factor, challenge, reason, false);
     };
     // Counted as wrong until it is found right: so many at once cannot all be the last free try.
     let Some(attempt) = store::take_factor_try(tx, environment, &factor.id, model::MAX_FAILURES, now)? else {
-        return refuse(factor, challenge, Refused::TooManyAttempts);
+        return refuse(factor, challenge, Refused::TooManyAttempts, true);
     };
     let right = match &factor.kind {
         FactorKind::Totp { .. } => {
@@ -314,7 +326,7 @@ pub fn verify(
         if let Some(wait) = wait_after(attempt.failures) {
             store::mark_blocked(tx, environment, &factor.id, now.plus(wait))?;
         }
-        return refuse(factor, challenge, reason);
+        return refuse(factor, challenge, reason, true);
     }
     let first = factor.user_id.is_some() && !factor.is_verified();
     store::mark_right(tx, environment, &factor.id, first, now)?;
@@ -384,9 +396,7 @@ fn open_secret(
     id: &FactorId,
     sealed: Option<&[u8]>,
 ) -> Result<Secret<Vec<u8>>, DbError> {
-    sealed
-        .and_then(|sealed| master_key.open(SECRET, &context(environment, id), sealed).ok())
-        .ok_or_else(|| unreadable(SECRET, id.as_str()))
+    sealed.and_then(|sealed| master_key.open(SECRET, &context(environment, id), sealed).ok()).ok_or_else(|| unreadable(SECRET, id.as_str()))
 }
 
 fn unreadable(column: &str, row: &str) -> DbError {
@@ -399,9 +409,4 @@ fn context(environment: &EnvironmentId, id: &FactorId) -> String {
 
 fn place<'a>(environment: &'a EnvironmentId, id: &'a ChallengeId) -> Place<'a> {
     Place { column: "authentication_challenges.code", environment, row: id.as_str() }
-}
-
-/// How far in the past a factor that nobody verified may lie, for those who show it.
-pub fn is_pending(factor: &Factor, now: Timestamp) -> bool {
-    !factor.is_verified() && now.since(factor.created_at) < Duration::from_secs(86_400)
 }

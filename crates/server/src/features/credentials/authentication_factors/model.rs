@@ -354,7 +354,19 @@ mod model_tests {
         for typed in ["+4915112345678", "+49 151 1234-5678", " +49 (151) 12345678 ", "+49.151/12345678"] {
             assert_eq!(PhoneNumber::parse(typed).map(|number| number.as_str().to_owned()).as_deref(), Some("+4915112345678"), "{typed}");
         }
-        for typed in ["", "+", "015112345678", "4915112345678", "+0151123456", "+1234567", "+1234567890123456", "+49x15112345", "+49+15112345678", "+٤٩١٥١١٢٣٤٥", &"+4".repeat(100_000)] {
+        for typed in [
+            "",
+            "+",
+            "015112345678",
+            "4915112345678",
+            "+0151123456",
+            "+1234567",
+            "+1234567890123456",
+            "+49x15112345",
+            "+49+15112345678",
+            "+٤٩١٥١١٢٣٤٥",
+            &"+4".repeat(100_000),
+        ] {
             assert_eq!(PhoneNumber::parse(typed), None, "{typed:.20}");
         }
         assert_eq!(PhoneNumber::parse("+4915112345678").unwrap().masked(), "+49 •••• 5678");
@@ -363,9 +375,17 @@ mod model_tests {
     #[test]
     fn row_42_who_guesses_waits_longer_each_time() {
         let seconds = |failures| wait_after(failures).map(|wait| wait.as_secs());
-        for (failures, wait) in
-            [(0, None), (4, None), (5, Some(30)), (6, Some(60)), (8, Some(240)), (11, Some(1_920)), (12, Some(3_600)), (99, Some(3_600)), (i64::MAX, None)]
-        {
+        for (failures, wait) in [
+            (0, None),
+            (4, None),
+            (5, Some(30)),
+            (6, Some(60)),
+            (8, Some(240)),
+            (11, Some(1_920)),
+            (12, Some(3_600)),
+            (99, Some(3_600)),
+            (i64::MAX, None),
+        ] {
             assert_eq!(seconds(failures), wait, "{failures}");
         }
     }

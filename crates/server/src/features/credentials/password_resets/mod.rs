@@ -16,7 +16,7 @@ use gatewright_jose::{MasterKey, hash_secret, random_token};
 
 use super::letters::{self, Asked, Kind, MailRefused};
 use super::passwords::{self, Busy, Weakness};
-use super::sessions;
+use super::{authentication_factors, sessions};
 use crate::features::Feature;
 use crate::features::records::environments::{self, Environment};
 use crate::features::records::users::{self, EmailAddress, User, UserId, UserView};
@@ -196,6 +196,10 @@ fn confirm_in(
     passwords::upsert(tx, environment, &user.id, hash, now)?;
     store::close_of_user(tx, environment, &user.id, now)?;
     let proved = users::mark_email_verified(tx, environment, &user.id, user.email.key(), now)?;
+    if proved {
+        // The address was nobody's until now: whoever enrolled a factor before may have been somebody else, and would lock its owner out.
+        authentication_factors::delete_of_user(tx, environment, &user.id, scribe)?;
+    }
     sessions::end_of_user(tx, environment, &user.id, sessions::Ending::PasswordChanged, scribe)?;
     revocations::insert_credential_change(tx, environment, &CredentialChange::password(user.id.as_str(), "update"), scribe)?;
     notice.post(tx, environment)?;

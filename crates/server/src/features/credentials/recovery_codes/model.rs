@@ -106,7 +106,9 @@ mod model_tests {
         let (ada, bob) = (UserId::from_text("user_1"), UserId::from_text("user_2"));
         let stored = hash(&one, &ada, "abcd-efgh-jkmn-pqrs");
         assert!(stored.len() == 64 && !stored.contains("abcd"));
-        for differs in [hash(&one, &bob, "abcd-efgh-jkmn-pqrs"), hash(&other, &ada, "abcd-efgh-jkmn-pqrs"), hash(&one, &ada, "abcd-efgh-jkmn-pqrt")] {
+        for differs in
+            [hash(&one, &bob, "abcd-efgh-jkmn-pqrs"), hash(&other, &ada, "abcd-efgh-jkmn-pqrs"), hash(&one, &ada, "abcd-efgh-jkmn-pqrt")]
+        {
             assert_ne!(differs, stored);
         }
     }

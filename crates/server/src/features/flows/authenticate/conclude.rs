@@ -7,9 +7,10 @@ use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
 use super::failures::{Origin, record_refusal, record_success};
-use super::model::{AuthenticateResponse, Decision, Factors, Facts, OrganizationChoice, Permit, Refusal, StepUp, decide};
+use super::model::{AuthenticateResponse, Decision, FactorChoice, Factors, Facts, OrganizationChoice, Permit, Refusal, StepUp, decide};
 use super::wire::{refusal_error, step_up_error};
 use super::{inviting, joining};
+use crate::features::credentials::authentication_factors;
 use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::{Method, SecondFactor};
@@ -144,19 +145,25 @@ pub(super) struct Decided {
 pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decided, DbError> {
     let environment = &attempt.client.environment;
     let organizations = if attempt.without_organization { Vec::new() } else { list_choices(tx, &environment.id, attempt)? };
+    let factor_choices = list_factor_choices(tx, &environment.id, &attempt.user.id)?;
     let facts = Facts {
         method: attempt.method,
         email_verified: attempt.user.email_verified,
         organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
         without_organization: attempt.without_organization,
-        factors: Factors { enrolled: false, proved: attempt.second_factor.is_some() },
-        factor_choices: &[],
+        factors: Factors { enrolled: !factor_choices.is_empty(), proved: attempt.second_factor.is_some() },
+        factor_choices: &factor_choices,
         sso_connections: &[],
     };
     let decision = decide(&environment.settings, &facts);
     let joins = if decision.is_proved() { joining::find_capture(tx, &environment.id, &attempt.user)? } else { None };
     Ok(Decided { decision, joins })
+}
+
+fn list_factor_choices(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &users::UserId) -> Result<Vec<FactorChoice>, DbError> {
+    let factors = authentication_factors::list_of_user(tx, environment, user)?;
+    Ok(factors.into_iter().map(|factor| FactorChoice { id: factor.id.to_string(), kind: factor.kind.as_str() }).collect())
 }
 
 /// The organizations that the user may act for, by name; of a requested one only that.

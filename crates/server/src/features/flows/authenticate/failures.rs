@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::conclude::Attempt;
 use super::model::Refusal;
+use crate::features::credentials::authentication_factors::{FactorId, Refused};
 use crate::features::credentials::email_verifications::Redemption;
-use crate::features::credentials::methods::Method;
-use crate::features::records::users::{self, UserId};
+use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::records::users::{self, User, UserId};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
@@ -93,6 +94,37 @@ pub fn record_email_verification(
         }
     };
     scribe.record(tx, environment, &Event::new(name, data))
+}
+
+/// Records `authentication.mfa_succeeded`, or `_failed` with the reason. Which factor it was stands in the context: the contract's data
+/// has no place for it.
+pub fn record_second_factor(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &User,
+    origin: &Origin,
+    factor: Option<&FactorId>,
+    outcome: Result<SecondFactor, Refused>,
+    scribe: &Scribe,
+) -> Result<(), DbError> {
+    let mut data = json!({
+        "type": "mfa",
+        "status": "succeeded",
+        "user_id": user.id,
+        "email": user.email.as_str(),
+        "ip_address": origin.ip_address,
+        "user_agent": origin.user_agent,
+    });
+    let name = match outcome {
+        Ok(_) => "authentication.mfa_succeeded",
+        Err(reason) => {
+            data["status"] = json!("failed");
+            data["error"] = json!({"code": reason.code(), "message": reason.code().replace('_', " ")});
+            "authentication.mfa_failed"
+        }
+    };
+    let context = json!({"authentication_factor_id": factor, "second_factor": outcome.ok().map(SecondFactor::as_str)});
+    scribe.record(tx, environment, &Event::new(name, data).with_context(context))
 }
 
 /// Writes the platform's own entry `authentication.refused`: the proof was good, and the environment or the organization lets nobody in by it.

@@ -42,6 +42,9 @@ pub struct AuthenticateRequest {
     pub pending_authentication_token: Option<String>,
     pub device_code: Option<String>,
     pub authentication_challenge_id: Option<String>,
+    /// One of the user's recovery codes, with the grant `mfa-totp` in place of `code` and `authentication_challenge_id`. Not in the
+    /// WorkOS API.
+    pub recovery_code: Option<String>,
     pub radar_challenge_id: Option<String>,
     pub verification_id: Option<String>,
     pub phone_number: Option<String>,

@@ -17,11 +17,13 @@ mod model;
 mod organization_tests;
 pub mod proofs;
 #[cfg(test)]
+mod second_factor_tests;
+#[cfg(test)]
 mod tests;
 mod wire;
 
 pub use conclude::{Attempt, Spend, decide_sign_in, list_organizations_of, step_up};
-pub use failures::{Origin, record_email_verification, record_refusal, record_success};
+pub use failures::{Origin, record_email_verification, record_refusal, record_second_factor, record_success};
 pub use http::clear_cookies;
 pub use inviting::accept_invitation;
 pub use model::{Decision, FactorChoice, OrganizationChoice, Permit, Refusal, StepUp};

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::features::credentials::methods::Method;
+use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::environments::{Mfa, Settings};
 use crate::features::records::users::UserView;
 
@@ -137,6 +137,13 @@ pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
         (None, several) => return Decision::StepUp(StepUp::OrganizationSelection(several.to_vec())),
     };
     Decision::Issue(Permit { organization_id })
+}
+
+/// What a session has to prove before it is renewed: policy may have come to ask for a second factor since it began. There is no half
+/// a renewal to go on with, so the person signs in again, whether or not there is a factor (contract 3.4).
+pub fn decide_renewal(policy: &Settings, method: Method, second_factor: Option<SecondFactor>) -> Result<(), StepUp> {
+    let asks = policy.mfa == Mfa::Required && method != Method::Impersonation;
+    if asks && second_factor.is_none() { Err(StepUp::MfaEnrollment) } else { Ok(()) }
 }
 
 /// What this person still has to prove, and where. Nobody asks an impersonator for what only the user has.
@@ -288,6 +295,15 @@ mod decision_tests {
         ] {
             assert_eq!(decide(policy, &Facts { factors, ..facts() }), expected, "{:?} {factors:?}", policy.mfa);
         }
+    }
+
+    #[test]
+    fn a_session_without_a_second_factor_is_not_renewed_where_one_is_required() {
+        let required = Settings { mfa: Mfa::Required, ..Settings::default() };
+        assert_eq!(decide_renewal(&Settings::default(), Method::Password, None), Ok(()));
+        assert_eq!(decide_renewal(&required, Method::Password, None), Err(StepUp::MfaEnrollment));
+        assert_eq!(decide_renewal(&required, Method::Password, Some(SecondFactor::Totp)), Ok(()));
+        assert_eq!(decide_renewal(&required, Method::Impersonation, None), Ok(()));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The proofs that the API's grants and the hosted pages share. Each failed one leaves an event.
 
 use gatewright_base::Secret;
-use gatewright_db::DbError;
+use gatewright_db::{DbError, Tx};
 
-use super::failures::{Origin, record_failure};
+use super::failures::{Origin, record_failure, record_second_factor};
+use super::model::StepUp;
+use crate::features::credentials::authentication_factors::{self, ChallengeId, Factor, Verification};
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
-use crate::features::credentials::methods::Method;
-use crate::features::credentials::passwords;
-use crate::features::records::environments::Environment;
+use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
+use crate::features::credentials::{passwords, recovery_codes};
+use crate::features::records::environments::{Client, Environment};
 use crate::features::records::users::{self, EmailAddress, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -79,4 +82,105 @@ pub async fn magic_auth(
         Redemption::Redeemed { user } => Ok(user),
         Redemption::Refused { reason, .. } => Err(reason),
     })
+}
+
+/// What is given for the second factor of a sign-in that waits for it.
+pub enum GivenFactor {
+    Code {
+        challenge_id: String,
+        code: String,
+    },
+    /// One of the user's recovery codes.
+    RecoveryCode(String),
+}
+
+/// What became of it.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
+pub enum SecondFactorProof {
+    /// The half-done sign-in is still to be spent, with whatever it leads to.
+    Proved {
+        pending: PendingAuthentication,
+        user: User,
+        second_factor: SecondFactor,
+    },
+    /// No sign-in of this client waits for a second factor under the token.
+    NotWaiting,
+    /// The challenge asks for a code of somebody else's factor. No try was counted.
+    AnotherUser,
+    Refused(Refused),
+}
+
+/// Tries what was given for the second factor of the half-done sign-in whose token has this hash. Each try of a waiting sign-in leaves an
+/// event.
+///
+/// Somebody who is half signed in has shown a password and nothing else: a factor that nobody has verified counts for them only while
+/// the user has none that counts, that is, where the sign-in waits for an enrolment (attack row 38).
+pub async fn second_factor(
+    cx: &Cx,
+    client: &Client,
+    pending_hash: &str,
+    given: GivenFactor,
+    origin: &Origin,
+) -> Result<SecondFactorProof, DbError> {
+    let (cx_in, client, hash, origin, scribe) =
+        (cx.clone(), client.clone(), pending_hash.to_owned(), origin.clone(), cx.scribe(Actor::System));
+    cx.db()
+        .write(move |tx| {
+            let environment = &client.environment.id;
+            let Some(pending) = find_waiting(tx, &client, &hash, scribe.now)? else { return Ok(SecondFactorProof::NotWaiting) };
+            // Held, so that no other factor is verified or taken away meanwhile.
+            users::lock(tx, environment, &pending.user_id)?;
+            let Some(user) = users::find(tx, environment, &pending.user_id)? else { return Ok(SecondFactorProof::NotWaiting) };
+            let (outcome, factor) = match &given {
+                GivenFactor::RecoveryCode(code) => {
+                    let waits = pending.step == StepUp::MFA_CHALLENGE;
+                    let taken = waits && recovery_codes::take(tx, environment, &user.id, code, &scribe)?;
+                    (if taken { Ok(SecondFactor::RecoveryCode) } else { Err(Refused::Wrong) }, None)
+                }
+                GivenFactor::Code { challenge_id, code } => {
+                    let id = ChallengeId::from_text(challenge_id.as_str());
+                    match authentication_factors::find_challenged(tx, environment, &id)? {
+                        None => (Err(Refused::Wrong), None),
+                        Some((_, factor)) if factor.user_id.as_ref() != Some(&user.id) => return Ok(SecondFactorProof::AnotherUser),
+                        Some((_, factor)) if !may_answer(tx, environment, &factor, &pending)? => (Err(Refused::Wrong), Some(factor)),
+                        Some(_) => match authentication_factors::verify(tx, cx_in.master_key(), environment, &id, code, &scribe)? {
+                            None => (Err(Refused::Wrong), None),
+                            Some(Verification::Refused { factor, reason, .. }) => (Err(reason), Some(factor)),
+                            Some(Verification::Right { factor, .. }) => (factor.second_factor().ok_or(Refused::Wrong), Some(factor)),
+                        },
+                    }
+                }
+            };
+            let factor_id = factor.as_ref().map(|factor| &factor.id);
+            record_second_factor(tx, environment, &user, &origin, factor_id, outcome, &scribe)?;
+            Ok(match outcome {
+                Ok(second_factor) => SecondFactorProof::Proved { pending, user, second_factor },
+                Err(reason) => SecondFactorProof::Refused(reason),
+            })
+        })
+        .await
+}
+
+/// The sign-in that waits for a second factor, enrolled or still to be enrolled.
+fn find_waiting(
+    tx: &mut Tx<'_>,
+    client: &Client,
+    hash: &str,
+    now: gatewright_base::Timestamp,
+) -> Result<Option<PendingAuthentication>, DbError> {
+    for step in [StepUp::MFA_CHALLENGE, StepUp::MFA_ENROLLMENT] {
+        let found = pending_authentications::find(tx, &client.environment.id, client.id.as_str(), step, hash, now)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn may_answer(tx: &mut Tx<'_>, environment: &EnvironmentId, factor: &Factor, pending: &PendingAuthentication) -> Result<bool, DbError> {
+    if factor.is_verified() {
+        return Ok(true);
+    }
+    Ok(pending.step == StepUp::MFA_ENROLLMENT && !authentication_factors::is_enrolled(tx, environment, &pending.user_id)?)
 }

@@ -33,6 +33,11 @@ pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_veri
     }
 }
 
+/// The same in OAuth's shape, where there is no sign-in to go on with: SDKs end the session at these codes (contract 3.4).
+pub fn renewal_error(step: &StepUp) -> ApiError {
+    ApiError::oauth(step.code(), "The session does not meet the policy any more. The user has to sign in again.")
+}
+
 pub fn refusal_error(refusal: Refusal) -> ApiError {
     match refusal {
         Refusal::MethodNotAllowed => ApiError::plain(

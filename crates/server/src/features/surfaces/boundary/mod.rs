@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatewright_jose::{Algorithm, MasterKey, api_key, secret_hash_algorithm};
 
 use crate::features::credentials::{
-    authorization_codes, invitations, one_time_codes, password_resets, pending_authentications, signing_keys,
+    authentication_factors, authorization_codes, invitations, one_time_codes, password_resets, pending_authentications, signing_keys,
 };
 use crate::features::flows::{authorize, device};
 use crate::platform::idempotency;
@@ -42,6 +42,7 @@ pub fn lifetimes() -> Vec<Constant> {
         constant!(Span, same, authorization_codes::LIFETIME),
         constant!(Span, same, pending_authentications::LIFETIME),
         constant!(Span, same, one_time_codes::LIFETIME),
+        constant!(Span, same, authentication_factors::LIFETIME),
         constant!(Span, same, device::LIFETIME),
         constant!(Span, same, password_resets::LIFETIME),
         constant!(Span, days, invitations::DEFAULT_DAYS),

@@ -4,6 +4,7 @@ mod authorization_code;
 mod device_code;
 mod email_verification;
 mod magic_auth;
+mod mfa_totp;
 mod organization_selection;
 mod other_steps;
 mod password;
@@ -49,12 +50,13 @@ pub struct Call {
     pub cookie_token: Option<String>,
 }
 
-const GRANTS: [&Grant; 8] = [
+const GRANTS: [&Grant; 9] = [
     &authorization_code::GRANT,
     &refresh_token::GRANT,
     &password::GRANT,
     &magic_auth::GRANT,
     &email_verification::GRANT,
+    &mfa_totp::GRANT,
     &device_code::GRANT,
     &organization_selection::GRANT,
     &other_steps::GRANT,

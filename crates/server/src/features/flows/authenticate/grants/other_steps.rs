@@ -1,4 +1,4 @@
-//! The grants that finish step-ups which this server does not start: second factors, challenges of Radar.
+//! The grants that finish step-ups which this server does not start: challenges of Radar.
 //! Their pending tokens come with those steps, so whatever is given is a token of another step or of none.
 
 use super::{Answer, Call, Grant, Secret, required};
@@ -7,11 +7,7 @@ use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
 pub const GRANT: Grant = Grant {
-    names: &[
-        "urn:workos:oauth:grant-type:mfa-totp",
-        "urn:workos:oauth:grant-type:radar-email-challenge:code",
-        "urn:workos:oauth:grant-type:radar-sms-challenge:code",
-    ],
+    names: &["urn:workos:oauth:grant-type:radar-email-challenge:code", "urn:workos:oauth:grant-type:radar-sms-challenge:code"],
     label: "other_step",
     secret: Secret::Required,
     run: |cx, call| Box::pin(run(cx, call)) as Answer<'_>,

@@ -15,8 +15,8 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::sessions::{self, Ending, RefreshToken, Rotation, Session, Standing, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
-use crate::features::flows::authenticate::model::{AuthenticateResponse, Refusal};
-use crate::features::flows::authenticate::wire::refusal_error;
+use crate::features::flows::authenticate::model::{AuthenticateResponse, Refusal, decide_renewal};
+use crate::features::flows::authenticate::wire::{refusal_error, renewal_error};
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
 use crate::features::records::organizations::OrganizationId;
@@ -79,6 +79,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         if !found.session.is_live(now, settings.inactivity_seconds) || now >= found.token.expires_at {
             return Err(invalid());
         }
+        decide_renewal(settings, found.session.method, found.session.second_factor).map_err(|step| renewal_error(&step))?;
         match found.token.used_at {
             Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => {
                 return replay(cx, &call.client, found, now).await;
