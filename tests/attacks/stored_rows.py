@@ -42,6 +42,8 @@ BOOKKEEPING_COLUMNS = {
     "magic_auths": {"attempts", "updated_at"},
     "email_verifications": {"attempts", "updated_at"},
     "email_changes": {"attempts", "updated_at"},
+    "authentication_challenges": {"attempts", "updated_at"},
+    "authentication_factors": {"failures", "blocked_until"},
 }
 
 

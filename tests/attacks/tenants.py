@@ -27,6 +27,7 @@ GRANTS = {
     "urn:ietf:params:oauth:grant-type:device_code": {"device_code"},
     f"{URN}magic-auth:code": {"email", "code"},
     f"{URN}email-verification:code": {"code", "pending_authentication_token"},
+    f"{URN}mfa-totp": {"code", "pending_authentication_token", "authentication_challenge_id"},
     f"{URN}organization-selection": {"pending_authentication_token", "organization_id"},
 }
 # What two tenants may both have, in one environment or in two: whoever forgets to ask whose it is finds the wrong one.
@@ -119,6 +120,12 @@ FRESH: dict[str, Any] = {
     "http_status": 401,
     "few": 1,
     "past_time": "2026-01-01T00:00:00Z",
+    "factor_type": "totp",
+    "phone_number": "+4915112345678",
+    "totp_issuer": "Bank",
+    "totp_user": "fresh@example.test",
+    "totp_secret": "JBSWY3DPEHPK3PXP",
+    "sms_template": "Your code is {{code}}.",
     "audit_log_word": "word",
     "audit_log_words": ["word"],
     "audit_log_type": "invoice",
@@ -134,6 +141,10 @@ FRESH: dict[str, Any] = {
 MEANINGS = [
     (re.compile(pattern), meaning)
     for pattern, meaning in (
+        (r" /auth/factors/{id}\S* path", "factor_id"),
+        (r" /auth/challenges/{id}\S* path", "auth_challenge_id"),
+        (r" /auth/challenges/{id}\S* body code", "auth_challenge_code"),
+        (r"(/auth/factors/enroll|auth_factors) body type", "factor_type"),
         (r"users/{id}/email_verification\S+ path", "unverified_user_id"),
         (r"users/{id}/email_change\S+ path", "changing_user_id"),
         (r"users/{id}\S* path", "user_id"),
@@ -412,6 +423,7 @@ class Maker:
             self.make_lookalikes()
         self.make_keys()
         self.make_webhooks()
+        self.make_factors()
         self.make_codes()
         self.make_sign_ins()
         self.http.close()
@@ -620,6 +632,28 @@ class Maker:
         # No more of them, so that rows stay as they are while others are compared.
         self.post(f"/webhook_endpoints/{endpoint}", {"events": FRESH["webhook_events"]}, "PATCH")
         self.refs |= {"webhook_endpoint_id": endpoint, "webhook_delivery_id": tried[0]["id"]}
+
+    def make_factors(self) -> None:
+        """A factor that is no user's, one that nobody has verified, and a sign-in that waits for a code by message."""
+        factor = self.post("/auth/factors/enroll", {"type": "generic_otp"})["id"]
+        asked = self.post(f"/auth/factors/{factor}/challenge", {})
+        self.post(f"/user_management/users/{self.refs['user_id']}/auth_factors", {"type": "totp"})
+        guarded, email = self.make_user("guarded")
+        number = f"+49151{secrets.randbelow(10**8):08}"
+        phone = self.post("/auth/factors/enroll", {"type": "sms", "phone_number": number, "user_id": guarded})["id"]
+        proof = self.post(f"/auth/factors/{phone}/challenge", {})["id"]
+        self.post(f"/auth/challenges/{proof}/verify", {"code": self.tenant.server.take_code(number)})
+        waiting = self.authenticate(grant_type="password", email=email, password=self.tenant.password)
+        assert waiting["code"] == "mfa_challenge", waiting
+        challenge = self.post(f"/auth/factors/{phone}/challenge", {})["id"]
+        self.tenant.data["auth_challenge_code"] = asked["code"]
+        self.refs |= {
+            "factor_id": factor,
+            "auth_challenge_id": asked["id"],
+            f"{URN}mfa-totp code": self.tenant.server.take_code(number),
+            f"{URN}mfa-totp pending_authentication_token": waiting["pending_authentication_token"],
+            f"{URN}mfa-totp authentication_challenge_id": challenge,
+        }
 
     def make_codes(self) -> None:
         magic = self.post("/user_management/magic_auth", {"email": self.refs["email"]})

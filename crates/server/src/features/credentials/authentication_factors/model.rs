@@ -336,6 +336,7 @@ enum FactorType {
     GenericOtp,
     Sms,
     Totp,
+    Webauthn,
 }
 
 #[derive(ToSchema)]
