@@ -96,7 +96,7 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, revocation: &Revocat
 /// A credential that was made, changed or taken away. Told to the streams of Shared Signals and to nobody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialChange {
-    /// CAEP 1.0 §3.3.1: `password`, or `api-key` of our own.
+    /// CAEP 1.0 §3.3.1: `password`, `app` (an authenticator), `phone-sms`, or `api-key` of our own.
     pub credential_type: &'static str,
     /// CAEP 1.0 §3.3.1: `create`, `revoke`, `update` or `delete`.
     pub change_type: &'static str,

@@ -101,7 +101,7 @@ async fn remove(State(cx): State<Cx>, caller: Caller, Path(id): Path<String>) ->
 
 #[derive(Deserialize, ToSchema)]
 struct ChallengeFactor {
-    /// The text of the message, with `{{code}}` where the code goes; at most 300 characters.
+    /// The text of the message, with `{{code}}` where the code goes; at most 300 characters, and no link.
     #[schema(nullable = false)]
     sms_template: Option<String>,
 }
@@ -119,7 +119,7 @@ async fn ask(
 ) -> Result<(StatusCode, axum::Json<ChallengeView>), ApiError> {
     let template = body.sms_template.filter(|text| !text.is_empty());
     if template.as_ref().is_some_and(|text| !is_template(text)) {
-        return Err(ApiError::invalid(&[("sms_template", "must_contain_{{code}}_and_be_at_most_300_characters")]));
+        return Err(ApiError::invalid(&[("sms_template", "must_contain_{{code}}_and_no_link_and_be_at_most_300_characters")]));
     }
     let factor = FactorId::from_text(id.as_str());
     let asked = challenge(&cx, &caller.environment, &factor, Lang::default(), template.as_deref()).await?;
@@ -128,7 +128,9 @@ async fn ask(
 }
 
 fn is_template(text: &str) -> bool {
-    text.contains(PLACEHOLDER) && text.chars().count() <= 300 && !text.chars().any(|c| c.is_control() && c != '\n')
+    // A link beside a code is what phishing looks like, and carriers drop it (contract: no URLs).
+    let plain = !text.contains("://") && !text.chars().any(|c| c.is_control() && c != '\n');
+    text.contains(PLACEHOLDER) && text.chars().count() <= 300 && plain
 }
 
 #[derive(Deserialize, ToSchema)]

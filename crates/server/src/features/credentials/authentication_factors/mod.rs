@@ -59,7 +59,7 @@ fn sweep(cx: &Cx) -> JobFuture<'_> {
 pub enum NotMade {
     #[error("there is no such user")]
     UnknownUser,
-    #[error("the user has {MAX_PER_USER} factors")]
+    #[error("the user has as many factors as a user may have")]
     TooMany,
     #[error("the names are too long for a QR code")]
     TooLong,
@@ -165,7 +165,7 @@ async fn insert(cx: &Cx, environment: &EnvironmentId, factor: &Factor, sealed: O
                 if !users::lock(tx, &environment, user)? {
                     return Err(NotMade::UnknownUser);
                 }
-                if store::count_of_user(tx, &environment, user)? >= MAX_PER_USER as i64 {
+                if store::count_of_user(tx, &environment, user)? >= MAX_PER_USER {
                     return Err(NotMade::TooMany);
                 }
             }

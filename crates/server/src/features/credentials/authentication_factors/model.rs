@@ -25,7 +25,7 @@ pub type ChallengeId = Id<ChallengeKind>;
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Factors a user may have, those not verified yet included: enough for a phone, a tablet and a spare, too few to fill a table.
-pub const MAX_PER_USER: usize = 10;
+pub const MAX_PER_USER: i64 = 10;
 
 /// Wrong codes in a row, over all challenges, after which a factor answers no more until it is taken away (NIST SP 800-63B-4 §3.2.2).
 /// Against three codes of a million that are right at a time: one chance in 3,300 for all of them together.

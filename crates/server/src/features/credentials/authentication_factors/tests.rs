@@ -274,7 +274,7 @@ both_engines!(a_code_by_message_works_once_and_only_the_newest, |app| async {
     assert_eq!(verify(&app, &second, &code).await.status, 422);
 
     let path = format!("/auth/factors/{}/challenge", text(&factor, "id"));
-    for template in ["no placeholder", &format!("{{{{code}}}}{}", "x".repeat(300)), "{{code}}\u{7}"] {
+    for template in ["no placeholder", &format!("{{{{code}}}}{}", "x".repeat(300)), "{{code}}\u{7}", "{{code}} https://evil.example"] {
         assert_eq!(app.api(Method::POST, &path, json!({"sms_template": template})).await.status, 422, "{template}");
     }
 });

@@ -3,7 +3,7 @@
 
 mod model;
 
-pub use model::{CodeState, LIFETIME, MAX_ATTEMPTS, MINUTES, Place, Refused, Verdict, decide, decide_open, mint};
+pub use model::{CodeState, LIFETIME, MAX_ATTEMPTS, MINUTES, Place, Refused, Verdict, decide, decide_open, mint, normalize};
 
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx, params};

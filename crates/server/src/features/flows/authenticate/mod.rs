@@ -23,10 +23,10 @@ mod tests;
 mod wire;
 
 pub use conclude::{Attempt, Spend, decide_sign_in, list_organizations_of, step_up};
-pub use failures::{Origin, record_email_verification, record_refusal, record_second_factor, record_success};
+pub use failures::{Origin, record_email_verification, record_refusal, record_success};
 pub use http::clear_cookies;
 pub use inviting::accept_invitation;
-pub use model::{Decision, FactorChoice, OrganizationChoice, Permit, Refusal, StepUp};
+pub use model::{Decision, OrganizationChoice, Permit, Refusal, StepUp};
 pub use wire::refusal_error;
 
 use crate::features::Feature;
