@@ -209,6 +209,7 @@ mod tests {
         let sources = [
             include_str!("../features/surfaces/hosted_pages/view.rs"),
             include_str!("../platform/mail/views.rs"),
+            include_str!("../platform/sms/mod.rs"),
             include_str!("pages.rs"),
             include_str!("problem.rs"),
         ];
