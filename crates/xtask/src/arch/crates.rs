@@ -10,11 +10,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("oauth", &["jose", "base"]),
     ("saml", &["jose", "base"]),
     ("scim", &["base"]),
+    ("webauthn", &["jose", "base"]),
     ("db", &["base"]),
     ("guard", &["oauth", "jose", "base"]),
     ("python", &["guard", "jose", "base"]),
     ("proxy", &["guard", "oauth", "jose", "base"]),
-    ("server", &["db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
+    ("server", &["db", "proxy", "guard", "oauth", "saml", "scim", "webauthn", "jose", "base"]),
     ("gatewright", &["server", "db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
     ("xtask", &["server", "db", "proxy", "guard", "oauth", "saml", "scim", "jose", "base"]),
 ];
