@@ -15,5 +15,6 @@ pub mod redirect_uris;
 pub mod resources;
 pub mod role_assignments;
 pub mod roles;
+pub mod sign_in_policies;
 pub mod users;
 pub mod webhook_endpoints;

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use gatewright_base::{Id, Kind, Timestamp};
+use gatewright_db::DbError;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::platform::cx::{ClientId, EnvironmentId};
 
@@ -61,6 +63,8 @@ pub struct Settings {
     pub passkeys: bool,
     /// Whether a second factor is asked for.
     pub mfa: Mfa,
+    /// Whether support may act as the users of this environment.
+    pub impersonation: bool,
     /// Whether a membership may have several roles. On: nothing asks for a second role by accident, and who wants one role only says so here.
     pub multiple_roles: bool,
     /// Whether an organization that has members keeps its last active admin.
@@ -72,7 +76,7 @@ pub struct Settings {
 }
 
 /// What an environment says of second factors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mfa {
     /// Not asked for, also of those who have one; the pages offer none.
@@ -82,6 +86,32 @@ pub enum Mfa {
     Optional,
     /// Nobody signs in without.
     Required,
+}
+
+impl Settings {
+    /// As they count for a sign-in that the app wants two factors of. Where second factors are off it changes nothing: nobody could have one.
+    pub fn ask_for_second_factor(&mut self) {
+        if self.mfa == Mfa::Optional {
+            self.mfa = Mfa::Required;
+        }
+    }
+}
+
+impl Mfa {
+    const ALL: [Self; 3] = [Self::Off, Self::Optional, Self::Required];
+
+    /// The stored form, which is also the wire's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    pub fn from_row(text: &str) -> Result<Self, DbError> {
+        Self::ALL.into_iter().find(|mfa| mfa.as_str() == text).ok_or_else(|| DbError::Other(format!("mfa is {text:?}")))
+    }
 }
 
 impl Default for Settings {
@@ -100,6 +130,7 @@ impl Default for Settings {
             magic_auth: true,
             passkeys: true,
             mfa: Mfa::Optional,
+            impersonation: false,
             multiple_roles: true,
             keep_last_admin: true,
             key_rotation_days: 90,

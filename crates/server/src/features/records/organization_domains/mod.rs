@@ -16,7 +16,7 @@ pub use consumer_domains::is_consumer_domain;
 pub use http::{refuse_insert, refuse_name};
 pub use model::{Claim, DomainName, DomainProblem, MOST_DOMAINS};
 pub use proof::fail_overtaken;
-pub use store::{find_pending_name, list_claimants, list_of};
+pub use store::{find, find_pending_name, list_claimants, list_of};
 
 use gatewright_db::{DbError, Tx};
 
