@@ -85,6 +85,9 @@ class Principal:
     def user(self) -> dict[str, Any] | None:
         """The user object of a session cookie; `None` for callers by token. A fresh copy each time."""
     @property
+    def impersonator(self) -> str | None:
+        """The address of whoever of support acts as this user; `None` when it is the user. The same as `actor`."""
+    @property
     def actor(self) -> str | None:
         """Who acts as this user (impersonation): `act.sub`."""
     @property
@@ -231,12 +234,13 @@ class Requirement:
         scopes: Sequence[str] = (),
         mfa: bool = False,
         max_age: int | None = None,
+        impersonation: bool = True,
         fresh: bool = False,
         check_cross_site: bool = True,
     ) -> Requirement:
         """`kinds`: who may pass. `organization`: some organization must be chosen. `roles`: any one of them;
         `permissions`, `scopes`: all of them. `mfa`: signed in with a second factor. `max_age`: signed in at most
-        this many seconds ago. `fresh`: the server is asked on every request whether the credential still holds.
+        this many seconds ago. `impersonation=False`: nobody who acts as the user. `fresh`: the server is asked on every request whether the credential still holds.
         `check_cross_site`: callers by cookie are refused requests that another site started.
 
         ValueError for an unknown kind, for no kind at all, and for a negative `max_age`.
@@ -256,6 +260,8 @@ class Requirement:
     @property
     def max_age(self) -> int | None: ...
     @property
+    def impersonation(self) -> bool: ...
+    @property
     def fresh(self) -> bool: ...
     @property
     def check_cross_site(self) -> bool: ...
@@ -266,7 +272,17 @@ class Requirement:
 class Refusal:
     """Why a request is refused, in the words of the answer to send."""
 
-    def __new__(cls, status: int, code: str, message: str, *, challenge: str | None = None, retry_after: int | None = None) -> Refusal: ...
+    def __new__(
+        cls,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        challenge: str | None = None,
+        retry_after: int | None = None,
+        acr_values: str | None = None,
+        max_age: int | None = None,
+    ) -> Refusal: ...
     @property
     def status(self) -> int:
         """HTTP status: 400, 401, 403 or 503."""
@@ -282,6 +298,12 @@ class Refusal:
     @property
     def retry_after(self) -> int | None:
         """Value of `Retry-After`, seconds."""
+    @property
+    def acr_values(self) -> str | None:
+        """What a sign-in that would do has to be, `aal2` for one with a second factor: the parameter of the authorize request (RFC 9470)."""
+    @property
+    def max_age(self) -> int | None:
+        """How many seconds old it may be."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -358,6 +380,8 @@ class Guard:
         login_hint: str | None = None,
         provider: str | None = None,
         *,
+        max_age: int | None = None,
+        acr_values: str | None = None,
         headers: _Headers | None = None,
     ) -> tuple[str, list[str]]:
         """Where to send the browser, and the `Set-Cookie` values that must go with it.

@@ -54,7 +54,8 @@ class Engine:
     the client id. `issuers`: other OpenID providers. `sessions_issuer`: `iss` of session tokens if the server pins another.
     `resource_metadata`: URL named in challenges (RFC 9728). `leeway`: seconds clocks may be off, at most 60.
     `cache_entries`: how many verified credentials are remembered. `redirect_to_login`: a person who opens a guarded page in the
-    browser without being signed in is sent to the sign-in and back; calls by scripts are answered 401 as ever. `feed_stale_after`: seconds
+    browser without being signed in, or signed in too long ago or with one factor where two are demanded, is sent to the sign-in and back;
+    calls by scripts are answered 401 as ever. `feed_stale_after`: seconds
     without word of revocations after which some may have been missed, 5 to 300. `when_stale`: what becomes of requests then; "allow"
     lets valid tokens in until they expire, "check" asks the server about each. `report_denied_requests`: whether the server's audit log
     is told of refusals, in batches.

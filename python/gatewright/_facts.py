@@ -30,6 +30,8 @@ class GuardFacts:
     mfa: bool = False
     max_age: int | None = None
     """Longest time since the sign-in, in seconds."""
+    impersonation: bool = True
+    """Somebody who acts as the user may pass."""
     fresh: bool = False
     """The session is looked up at the server on every request."""
     csrf: bool = True
@@ -53,6 +55,8 @@ class GuardFacts:
             parts.append("mfa")
         if self.max_age is not None:
             parts.append(f"≤{self.max_age}s")
+        if not self.impersonation:
+            parts.append("no impersonation")
         if self.fresh:
             parts.append("fresh")
         if self.cookies and not self.csrf:

@@ -234,6 +234,7 @@ def build_facts(
     org: str | None = None,
     mfa: bool = False,
     max_age: int | None = None,
+    impersonation: bool = True,
     fresh: bool = False,
     csrf: bool = True,
 ) -> GuardFacts:
@@ -254,6 +255,7 @@ def build_facts(
         organization=org,
         mfa=mfa,
         max_age=max_age,
+        impersonation=impersonation,
         fresh=fresh,
         csrf=csrf,
         cookies=kind in ("user", "principal"),
@@ -269,6 +271,7 @@ def requirement_of(facts: GuardFacts) -> Requirement:
         scopes=facts.scopes,
         mfa=facts.mfa,
         max_age=facts.max_age,
+        impersonation=facts.impersonation,
         fresh=facts.fresh,
         check_cross_site=facts.csrf,
     )

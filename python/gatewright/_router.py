@@ -14,7 +14,7 @@ from gatewright import _pages
 from gatewright._core import Principal, Refusal, Requirement, User
 from gatewright._engine import Demand, Engine, origin_of_request, public_path
 from gatewright._guards import OPEN_MARK, refusal_headers
-from gatewright._login_redirect import LOGIN_ROUTE
+from gatewright._login_redirect import LOGIN_ROUTE, read_acr_values, read_max_age
 from gatewright._settings import SettingsError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def build_router(gw: "Gatewright") -> APIRouter:
         screen_hint: str | None = None,
         organization_id: str | None = None,
         login_hint: str | None = None,
+        max_age: str | None = None,
+        acr_values: str | None = None,
     ) -> Response:
         """Sends the browser to the sign-in page; it comes back to `return_to`, a path of this app."""
         path = public_path(request.scope).rstrip("/")
@@ -65,6 +67,8 @@ def build_router(gw: "Gatewright") -> APIRouter:
                 screen_hint=screen_hint if screen_hint in ("sign-in", "sign-up") else None,
                 organization_id=organization_id,
                 login_hint=login_hint,
+                max_age=read_max_age(max_age),
+                acr_values=read_acr_values(acr_values),
                 headers=request.scope["headers"],
             )
         except ValueError as error:

@@ -128,6 +128,7 @@ class Gatewright(Engine):
         org: str | None = None,
         mfa: bool = False,
         max_age: int | None = None,
+        impersonation: bool = True,
         fresh: bool = False,
         kind: Literal["user"] = "user",
         csrf: bool = True,
@@ -145,6 +146,7 @@ class Gatewright(Engine):
         org: str | None = None,
         mfa: bool = False,
         max_age: int | None = None,
+        impersonation: bool = True,
         fresh: bool = False,
         kind: Literal["principal"],
         csrf: bool = True,
@@ -189,6 +191,7 @@ class Gatewright(Engine):
         org: str | None = None,
         mfa: bool = False,
         max_age: int | None = None,
+        impersonation: bool = True,
         fresh: bool = False,
         kind: str = "user",
         csrf: bool = True,
@@ -197,7 +200,7 @@ class Gatewright(Engine):
 
         `role`, `roles`: any one of them. `permission(s)`, `scope(s)`: all of them. `org`: `"{org_id}"` demands that the caller's
         organization equals that path parameter, `"*"` that one is chosen. `mfa`: signed in with a second factor. `max_age`: signed
-        in at most so many seconds ago. `fresh`: the server is asked on every request whether the session still holds. `kind`:
+        in at most so many seconds ago. `impersonation=False`: nobody of support who acts as the user. `fresh`: the server is asked on every request whether the session still holds. `kind`:
         `user`, `principal` (anybody), `machine` or `api_key`. `csrf=False`: cookie callers may come from other sites.
 
         ValueError for arguments that mean nothing.
@@ -213,6 +216,7 @@ class Gatewright(Engine):
             org=org,
             mfa=mfa,
             max_age=max_age,
+            impersonation=impersonation,
             fresh=fresh,
             csrf=csrf,
         )
@@ -292,7 +296,8 @@ class Gatewright(Engine):
         """GET /login, GET /callback, POST /logout, GET /logout, POST /organization, GET /me, GET /session:
         `app.include_router(gw.router(), prefix="/auth")`.
 
-        /login takes `return_to` (a path of this app), `screen_hint` (`sign-in`, `sign-up`), `organization_id` and `login_hint`.
+        /login takes `return_to` (a path of this app), `screen_hint` (`sign-in`, `sign-up`), `organization_id` and `login_hint`, and to have
+        somebody prove who they are again `max_age` (seconds) and `acr_values` (`aal2`: with a second factor).
         POST /logout ends the session; GET /logout does so when a link on a page of this app was followed and asks otherwise, so that no
         other site can sign people out. POST /organization switches the session to the organization `organization_id` of the form, which
         the person must be a member of, and goes to `return_to`. /me answers 401 when nobody is signed in; /session never does:

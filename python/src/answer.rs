@@ -21,6 +21,10 @@ pub struct Refusal {
     challenge: Option<String>,
     #[pyo3(get)]
     retry_after: Option<u64>,
+    #[pyo3(get)]
+    acr_values: Option<String>,
+    #[pyo3(get)]
+    max_age: Option<u64>,
 }
 
 impl Refusal {
@@ -31,6 +35,8 @@ impl Refusal {
             message: refusal.message(),
             challenge: refusal.challenge(resource_metadata),
             retry_after: refusal.retry_after(),
+            acr_values: refusal.acr_values().map(str::to_owned),
+            max_age: refusal.max_age(),
         }
     }
 }
@@ -38,9 +44,17 @@ impl Refusal {
 #[pymethods]
 impl Refusal {
     #[new]
-    #[pyo3(signature = (status, code, message, *, challenge=None, retry_after=None))]
-    fn new(status: u16, code: String, message: String, challenge: Option<String>, retry_after: Option<u64>) -> Self {
-        Self { status, code, message, challenge, retry_after }
+    #[pyo3(signature = (status, code, message, *, challenge=None, retry_after=None, acr_values=None, max_age=None))]
+    fn new(
+        status: u16,
+        code: String,
+        message: String,
+        challenge: Option<String>,
+        retry_after: Option<u64>,
+        acr_values: Option<String>,
+        max_age: Option<u64>,
+    ) -> Self {
+        Self { status, code, message, challenge, retry_after, acr_values, max_age }
     }
 
     fn __repr__(&self) -> String {

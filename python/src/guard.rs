@@ -78,7 +78,7 @@ impl Guard {
         py.detach(|| self.guard().look_up(principal, done));
     }
 
-    #[pyo3(signature = (redirect_uri, return_to=None, screen_hint=None, organization_id=None, login_hint=None, provider=None, *, headers=None))]
+    #[pyo3(signature = (redirect_uri, return_to=None, screen_hint=None, organization_id=None, login_hint=None, provider=None, *, max_age=None, acr_values=None, headers=None))]
     #[expect(clippy::too_many_arguments, reason = "what a sign-in may be told; Python names them")]
     fn begin_login(
         &self,
@@ -88,10 +88,13 @@ impl Guard {
         organization_id: Option<&str>,
         login_hint: Option<&str>,
         provider: Option<&str>,
+        max_age: Option<u64>,
+        acr_values: Option<&str>,
         headers: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(String, Vec<String>)> {
         let headers = headers.map_or_else(|| Ok(Headers::default()), Headers::of)?;
-        let options = LoginOptions { return_to, screen_hint, organization_id, login_hint, provider, ..LoginOptions::default() };
+        let options =
+            LoginOptions { return_to, screen_hint, organization_id, login_hint, provider, max_age, acr_values, ..LoginOptions::default() };
         let (guard, facts) = (self.guard(), headers.facts("GET", false));
         let begun = login::begin_login(guard.config(), redirect_uri, &options, &facts.cookie, guard.rng(), guard.clock().now());
         let Login { url, set_cookie, clear_cookies } = begun.map_err(value_error)?;

@@ -127,6 +127,11 @@ impl Principal {
     }
 
     #[getter]
+    fn impersonator(&self) -> Option<&str> {
+        self.0.actor.as_deref()
+    }
+
+    #[getter]
     fn actor(&self) -> Option<&str> {
         self.0.actor.as_deref()
     }

@@ -15,8 +15,8 @@ pub struct Requirement(pub guard::Requirement);
 impl Requirement {
     #[new]
     #[pyo3(
-        signature = (*, kinds=None, organization=false, roles=Vec::new(), permissions=Vec::new(), scopes=Vec::new(), mfa=false, max_age=None, fresh=false, check_cross_site=true),
-        text_signature = "(*, kinds=('user', 'machine', 'api_key'), organization=False, roles=(), permissions=(), scopes=(), mfa=False, max_age=None, fresh=False, check_cross_site=True)"
+        signature = (*, kinds=None, organization=false, roles=Vec::new(), permissions=Vec::new(), scopes=Vec::new(), mfa=false, max_age=None, impersonation=true, fresh=false, check_cross_site=true),
+        text_signature = "(*, kinds=('user', 'machine', 'api_key'), organization=False, roles=(), permissions=(), scopes=(), mfa=False, max_age=None, impersonation=True, fresh=False, check_cross_site=True)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword")]
     fn new(
@@ -27,6 +27,7 @@ impl Requirement {
         scopes: Vec<String>,
         mfa: bool,
         max_age: Option<i64>,
+        impersonation: bool,
         fresh: bool,
         check_cross_site: bool,
     ) -> PyResult<Self> {
@@ -39,6 +40,7 @@ impl Requirement {
             scopes,
             mfa,
             max_age: max_age.map_err(|_| PyValueError::new_err("max_age: seconds since the sign-in cannot be negative"))?,
+            impersonation,
             fresh,
             check_cross_site,
         }))
@@ -80,6 +82,11 @@ impl Requirement {
     }
 
     #[getter]
+    fn impersonation(&self) -> bool {
+        self.0.impersonation
+    }
+
+    #[getter]
     fn fresh(&self) -> bool {
         self.0.fresh
     }
@@ -106,6 +113,9 @@ impl Requirement {
             }
         }
         said.extend(own.max_age.map(|age| format!("max_age={}", age.as_secs())));
+        if !own.impersonation {
+            said.push("impersonation=False".to_owned());
+        }
         if !own.check_cross_site {
             said.push("check_cross_site=False".to_owned());
         }

@@ -108,6 +108,10 @@ def build_app(gw: Gatewright) -> FastAPI:
     def mfa() -> str:
         return "in"
 
+    @app.get("/own", dependencies=[Depends(gw.requires(impersonation=False))])
+    def own() -> str:
+        return "in"
+
     @app.get("/fresh", dependencies=[Depends(gw.requires(fresh=True))])
     def fresh() -> str:
         return "in"

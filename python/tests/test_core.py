@@ -149,6 +149,8 @@ def test_requirements_are_values() -> None:
     assert one != Requirement(kinds=["user"], roles=["a"], max_age=301, mfa=True)
     assert (one.kinds, one.roles, one.max_age, one.check_cross_site) == (("user",), ("a",), 300, True)
     assert repr(one) == 'Requirement(kinds=["user"], roles=["a"], mfa=True, max_age=300)'
+    own = Requirement(impersonation=False)
+    assert own != Requirement() and repr(own) == "Requirement(impersonation=False)" and Requirement().impersonation
     for wrong in ({"kinds": ["person"]}, {"kinds": []}, {"max_age": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Requirement(**wrong)  # type: ignore[arg-type]

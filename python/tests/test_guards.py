@@ -115,7 +115,15 @@ def test_a_step_up_says_what_the_sign_in_must_be(client: TestClient, issuer: Tes
         assert answer.status_code == 401
         challenge = answer.headers["www-authenticate"]
         assert 'error="insufficient_user_authentication"' in challenge
-        assert 'max_age="300"' in challenge and "multi-factor" in challenge
+        assert 'max_age="300"' in challenge and 'acr_values="aal2"' in challenge
+
+
+def test_support_that_acts_as_a_person_is_told_so_and_kept_out_where_asked(client: TestClient, issuer: TestIssuer) -> None:
+    acted = bearer(issuer.user_token(act={"sub": "sam@support.test"}))
+    assert client.get("/role", headers=bearer(issuer.user_token(role="admin", act={"sub": "sam@support.test"}))).status_code == 200
+    assert client.get("/own", headers=bearer(issuer.user_token())).status_code == 200
+    answer = client.get("/own", headers=acted)
+    assert (answer.status_code, answer.json()) == (403, {"detail": "Only the user themself may do this."})
 
 
 def test_the_organization_in_the_path_must_be_the_callers(client: TestClient, issuer: TestIssuer) -> None:

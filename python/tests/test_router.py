@@ -461,6 +461,45 @@ def test_a_script_is_not(headers: dict[str, str], redirecting: TestClient) -> No
     assert redirecting.get("/user", headers=headers).status_code == 401
 
 
+def test_a_person_who_has_to_prove_more_is_sent_to_do_so(redirecting: TestClient, issuer: TestIssuer, gw: Gatewright) -> None:
+    too_little: list[dict[str, Any]] = [{}, {"mfa": True, "signed_in_ago": 301}]
+    for weak in too_little:
+        answer = redirecting.get("/mfa?a=1", headers={**NAVIGATION, **cookie_header(issuer.cookies(gw, **weak))})
+        assert (answer.status_code, answer.headers["cache-control"]) == (303, "no-store")
+        assert 'error="insufficient_user_authentication"' in answer.headers["www-authenticate"]
+        place = urlsplit(answer.headers["location"])
+        wanted = {"return_to": ["/mfa?a=1"], "acr_values": ["aal2"], "max_age": ["150"]}
+        assert (place.netloc, place.path, parse_qs(place.query)) == ("", "/auth/login", wanted)
+        sent = parse_qs(urlsplit(redirecting.get(answer.headers["location"]).headers["location"]).query)
+        assert (sent["acr_values"], sent["max_age"]) == (["aal2"], ["150"])
+    strong = cookie_header(issuer.cookies(gw, mfa=True, signed_in_ago=200))
+    assert redirecting.get("/mfa", headers={**NAVIGATION, **strong}).status_code == 200
+    # Scripts, tokens and changes are told what is missing, and sent nowhere.
+    script = redirecting.get("/mfa", headers={"sec-fetch-mode": "cors", **cookie_header(issuer.cookies(gw))})
+    assert script.status_code == 401 and 'acr_values="aal2"' in script.headers["www-authenticate"]
+    assert redirecting.get("/mfa", headers={**NAVIGATION, "authorization": f"Bearer {issuer.user_token()}"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"acr_values": "aal1"},
+        {"acr_values": "aal2 urn:x"},
+        {"acr_values": "aal2&prompt=none"},
+        {"acr_values": "AAL2"},
+        {"max_age": "-1"},
+        {"max_age": "1.5"},
+        {"max_age": "\u0663"},
+        {"max_age": "9" * 40},
+        {"max_age": "0&redirect_uri=https://evil.example"},
+        {"max_age": ""},
+    ],
+)
+def test_a_link_to_the_sign_in_asks_for_nothing_that_guards_do_not(query: dict[str, str], client: TestClient) -> None:
+    sent = begin(client, **query)
+    assert not {"acr_values", "max_age", "prompt"} & set(sent) and "evil" not in sent["redirect_uri"]
+
+
 def test_only_missing_sign_in_is_mended_by_signing_in(
     redirecting: TestClient, client: TestClient, issuer: TestIssuer, gw: Gatewright
 ) -> None:

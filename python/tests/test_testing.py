@@ -46,6 +46,14 @@ def test_what_a_route_demands_still_counts(client: TestClient, app: FastAPI, gw:
         assert client.get("/mfa").status_code == 200
     with acting_as(app, gw, mfa=True, signed_in_ago=600):
         assert client.get("/mfa").status_code == 401
+    with acting_as(app, gw, mfa=True) as caller:
+        assert (caller.amr, caller.acr) == (("pwd", "otp", "mfa"), "aal2")
+    with acting_as(app, gw, amr=["swk", "user", "mfa"]):
+        assert client.get("/mfa").status_code == 200
+    too_little: list[dict[str, Any]] = [{"amr": ["otp", "sms"]}, {"amr": ["pwd", "otp"], "acr": "aal1"}, {"acr": "urn:example:loa3"}]
+    for weak in too_little:
+        with acting_as(app, gw, **weak):
+            assert client.get("/mfa").status_code == 401, weak
     with acting_as(app, gw, kind="machine", scopes=["ingest:write"]):
         assert client.post("/ingest").status_code == 200
         assert client.get("/user").status_code == 403

@@ -97,6 +97,14 @@ def build(settings: dict[str, Any]) -> App:
     async def report(org_id: str, user: Annotated[User, Depends(gw.requires(org="{org_id}"))]) -> Any:
         return show(user)
 
+    @app.get("/second-factor")
+    async def second_factor(user: Annotated[User, Depends(gw.requires(mfa=True, max_age=3600))]) -> Any:
+        return show(user)
+
+    @app.get("/young")
+    async def young(user: Annotated[User, Depends(gw.requires(max_age=3))]) -> Any:
+        return show(user)
+
     @app.get("/fresh")
     async def fresh(user: Annotated[User, Depends(gw.requires(fresh=True))]) -> Any:
         return show(user)

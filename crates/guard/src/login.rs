@@ -41,6 +41,8 @@ pub struct LoginOptions<'a> {
     pub invitation_token: Option<&'a str>,
     /// Seconds since the person last proved who they are; 0 asks again.
     pub max_age: Option<u64>,
+    /// `aal2` asks for a second factor ([`gatewright_jose::assurance`]).
+    pub acr_values: Option<&'a str>,
     pub prompt: Option<&'a str>,
 }
 
@@ -181,6 +183,23 @@ pub fn finish_login(config: &Config, query: &str, sent: &Many<'_>, now: Timestam
     }
 }
 
+/// The code of a callback that no app began: how an impersonation arrives, confirmed at the server's own page. Without `state` anybody
+/// may have sent the browser here, so what comes of the code counts only if the server says that somebody acts as the user.
+pub fn find_unsolicited(query: &str) -> Option<Secret<String>> {
+    if query.len() > MAX_QUERY {
+        return None;
+    }
+    let mut code = None;
+    for (name, value) in form_urlencoded::parse(query.strip_prefix('?').unwrap_or(query).as_bytes()) {
+        match &*name {
+            "code" if code.is_none() => code = Some(value.into_owned()),
+            "code" | "state" | "error" => return None,
+            _ => {}
+        }
+    }
+    code.filter(|code| !code.is_empty() && code.len() <= MAX_CODE).map(Secret::new)
+}
+
 /// Where to send the browser to end `session` at the server; `None` if its access token names none. `return_to` is an absolute URL
 /// that the server knows as one to return to.
 pub fn sign_out_url(config: &Config, session: &SealedSession, return_to: Option<&str>) -> Option<String> {
@@ -249,6 +268,7 @@ fn authorize_url(config: &Config, redirect_uri: &str, options: &LoginOptions<'_>
         ("domain_hint", options.domain_hint),
         ("invitation_token", options.invitation_token),
         ("max_age", max_age.as_deref()),
+        ("acr_values", options.acr_values),
         ("prompt", options.prompt),
     ];
     for (name, value) in optional {
@@ -493,6 +513,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_lone_code_may_be_an_impersonation() {
+        assert_eq!(find_unsolicited("code=c").as_ref().map(|code| code.reveal().as_str()), Some("c"));
+        for other in ["", "code=", "state=x", "code=c&state=", "code=c&state=x", "code=c&code=c", "code=c&error=access_denied"] {
+            assert!(find_unsolicited(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
     fn a_sign_in_leads_back_with_its_code_its_verifier_and_its_path() {
         let login = begin(1);
         let exchange = finish(&answer(&login), &format!("a=b; {}; c=d", cookie(&login)), after(599)).unwrap();
@@ -526,6 +554,7 @@ mod tests {
             organization_id: Some("org_1&redirect_uri=https://evil.example"),
             login_hint: Some("ada+1@example.com#x"),
             max_age: Some(0),
+            acr_values: Some("aal2&prompt=none"),
             prompt: Some("login"),
             ..LoginOptions::default()
         };
@@ -538,6 +567,7 @@ mod tests {
             (parameters["screen_hint"].as_str(), parameters["max_age"].as_str(), parameters["prompt"].as_str()),
             ("sign-up", "0", "login")
         );
+        assert_eq!(parameters["acr_values"], "aal2&prompt=none");
         assert!(!login.url.contains('#'));
     }
 

@@ -158,6 +158,11 @@ impl Principal {
         }
     }
 
+    /// Whether somebody acts as this user, by whatever name.
+    pub fn is_impersonated(&self) -> bool {
+        self.actor.is_some() || self.claims.get("act").is_some_and(|act| !act.is_null())
+    }
+
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|own| own == role)
     }

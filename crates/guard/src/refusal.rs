@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use gatewright_jose as jose;
 
-use crate::requirement::MULTI_FACTOR_ACR;
 use crate::{Kind, Kinds};
 
 /// Why a request is not let through, and what the caller is told.
@@ -29,6 +28,8 @@ pub enum Refusal {
     MissingRole(Vec<String>),
     MissingPermission(Vec<String>),
     MissingScope(Vec<String>),
+    /// Somebody acts as the user, and only the user may.
+    Impersonated,
     StepUp {
         mfa: bool,
         max_age: Option<Duration>,
@@ -58,7 +59,8 @@ impl Refusal {
             | Self::NotAMember
             | Self::MissingRole(_)
             | Self::MissingPermission(_)
-            | Self::MissingScope(_) => 403,
+            | Self::MissingScope(_)
+            | Self::Impersonated => 403,
             Self::Unavailable { .. } => 503,
         }
     }
@@ -81,6 +83,7 @@ impl Refusal {
             Self::MissingRole(_) => "missing_role",
             Self::MissingPermission(_) => "missing_permission",
             Self::MissingScope(_) => "missing_scope",
+            Self::Impersonated => "impersonated",
             Self::StepUp { .. } => "step_up_required",
             Self::Unavailable { .. } => "unavailable",
         }
@@ -105,6 +108,7 @@ impl Refusal {
             Self::MissingRole(roles) => format!("This needs the role {}.", list(roles.iter().map(String::as_str), "or")),
             Self::MissingPermission(missing) => format!("This needs the permission {}.", list(missing.iter().map(String::as_str), "and")),
             Self::MissingScope(missing) => format!("This needs the scope {}.", list(missing.iter().map(String::as_str), "and")),
+            Self::Impersonated => "Only the user themself may do this.".to_owned(),
             Self::StepUp { mfa: true, max_age: None } => "Sign in with a second factor.".to_owned(),
             Self::StepUp { mfa: true, max_age: Some(_) } => "Sign in again, with a second factor.".to_owned(),
             Self::StepUp { mfa: false, .. } => "Sign in again.".to_owned(),
@@ -125,7 +129,8 @@ impl Refusal {
             | Self::NotAMember
             | Self::MissingRole(_)
             | Self::MissingPermission(_)
-            | Self::MissingScope(_) => Some("insufficient_scope"),
+            | Self::MissingScope(_)
+            | Self::Impersonated => Some("insufficient_scope"),
             // RFC 9470 §3.
             Self::StepUp { .. } => Some("insufficient_user_authentication"),
             Self::CrossSite | Self::Unavailable { .. } => return None,
@@ -137,13 +142,9 @@ impl Refusal {
         }
         match self {
             Self::MissingScope(missing) => parameters.push(("scope", missing.join(" "))),
-            Self::StepUp { mfa, max_age } => {
-                if *mfa {
-                    parameters.push(("acr_values", MULTI_FACTOR_ACR.to_owned()));
-                }
-                if let Some(max_age) = max_age {
-                    parameters.push(("max_age", max_age.as_secs().to_string()));
-                }
+            Self::StepUp { .. } => {
+                parameters.extend(self.acr_values().map(|values| ("acr_values", values.to_owned())));
+                parameters.extend(self.max_age().map(|seconds| ("max_age", seconds.to_string())));
             }
             _ => {}
         }
@@ -151,6 +152,19 @@ impl Refusal {
             parameters.push(("resource_metadata", url.to_owned()));
         }
         Some(render_challenge(&parameters))
+    }
+
+    /// What the sign-in has to be, for the authorize request that mends the refusal (RFC 9470 §4).
+    pub fn acr_values(&self) -> Option<&'static str> {
+        matches!(self, Self::StepUp { mfa: true, .. }).then_some(jose::assurance::AAL2)
+    }
+
+    /// How old it may be, in seconds.
+    pub fn max_age(&self) -> Option<u64> {
+        match self {
+            Self::StepUp { max_age, .. } => max_age.map(|max_age| max_age.as_secs()),
+            _ => None,
+        }
     }
 
     /// `Retry-After` in seconds, at least one.
@@ -214,7 +228,7 @@ mod tests {
     #[test]
     fn each_refusal_has_its_status_code_and_challenge() {
         let step_up = |mfa, max_age: Option<u64>| Refusal::StepUp { mfa, max_age: max_age.map(Duration::from_secs) };
-        let acr = r#"acr_values="http://schemas.openid.net/pape/policies/2007/06/multi-factor""#;
+        let acr = r#"acr_values="aal2""#;
         for (refusal, status, code, challenge) in [
             (Refusal::NoCredential, 401, "no_credential", Some("Bearer".to_owned())),
             (

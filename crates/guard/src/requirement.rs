@@ -1,11 +1,9 @@
 use std::time::Duration;
 
 use gatewright_base::Timestamp;
+use gatewright_jose::assurance;
 
 use crate::{Kind, Kinds, Principal, Refusal};
-
-/// The multi-factor policy of OpenID PAPE, the one registered `acr` for "more than one factor".
-pub(crate) const MULTI_FACTOR_ACR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 /// What a caller must be and have. The default lets every verified caller in and checks cookie callers for cross-site requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +21,8 @@ pub struct Requirement {
     pub mfa: bool,
     /// How long ago the user may have signed in.
     pub max_age: Option<Duration>,
+    /// Whether somebody who acts as the user (`act`, RFC 8693 §4.1) may.
+    pub impersonation: bool,
     /// Whether the issuer is asked each time; [`crate::feed`] does.
     pub fresh: bool,
     pub check_cross_site: bool,
@@ -38,6 +38,7 @@ impl Default for Requirement {
             scopes: Vec::new(),
             mfa: false,
             max_age: None,
+            impersonation: true,
             fresh: false,
             check_cross_site: true,
         }
@@ -48,6 +49,9 @@ impl Default for Requirement {
 pub fn satisfy(requirement: &Requirement, principal: &Principal, organization: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
     if !requirement.kinds.contains(principal.kind) {
         return Err(Refusal::WrongKind(requirement.kinds));
+    }
+    if !requirement.impersonation && principal.is_impersonated() {
+        return Err(Refusal::Impersonated);
     }
     match (principal.organization_id.as_deref(), organization) {
         (None, Some(_)) => return Err(Refusal::NoOrganization),
@@ -78,22 +82,12 @@ fn check_sign_in(requirement: &Requirement, principal: &Principal, now: Timestam
     if principal.kind != Kind::User {
         return Err(Refusal::WrongKind(Kinds::of(&[Kind::User])));
     }
-    let factors_suffice = !requirement.mfa || used_several_factors(principal);
+    let factors_suffice = !requirement.mfa || assurance::is_multi_factor(principal.acr.as_deref(), &principal.amr);
     let is_recent = requirement.max_age.is_none_or(|max_age| principal.authenticated_at.is_some_and(|at| now <= at.plus(max_age)));
     if factors_suffice && is_recent {
         return Ok(());
     }
     Err(Refusal::StepUp { mfa: requirement.mfa, max_age: requirement.max_age })
-}
-
-/// RFC 8176 §2: `mfa` itself, or methods of two different factors. Two of one factor (`otp` and `sms`) are one.
-fn used_several_factors(principal: &Principal) -> bool {
-    const KNOWN: &[&str] = &["pwd", "pin", "kba"];
-    const POSSESSED: &[&str] = &["otp", "hwk", "swk", "fido", "pop", "sc", "sms", "tel"];
-    const INHERENT: &[&str] = &["face", "fpt", "iris", "retina", "vbm"];
-    let used = |methods: &[&str]| principal.amr.iter().any(|method| methods.contains(&method.as_str()));
-    let factors = [KNOWN, POSSESSED, INHERENT].into_iter().filter(|methods| used(methods)).count();
-    used(&["mfa"]) || factors >= 2 || principal.acr.as_deref() == Some(MULTI_FACTOR_ACR)
 }
 
 #[cfg(test)]
@@ -152,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn row_48_somebody_who_acts_as_the_user_is_kept_from_what_only_the_user_may() {
+        let own = Requirement { impersonation: false, ..Requirement::default() };
+        let acted = Principal { actor: Some("sam@support.test".to_owned()), ..user() };
+        assert_eq!((verdict(own.clone(), &user()), verdict(Requirement::default(), &acted)), (Ok(()), Ok(())));
+        assert_eq!(verdict(own.clone(), &acted), Err(Refusal::Impersonated));
+        // Whatever `act` looks like: who says that somebody acts is believed.
+        let claims = serde_json::json!({"act": {"client_id": "tool"}}).as_object().unwrap().clone();
+        assert_eq!(verdict(own, &Principal { claims, ..user() }), Err(Refusal::Impersonated));
+    }
+
+    #[test]
     fn any_role_and_all_permissions_and_scopes() {
         let principal = Principal { roles: names(&["member"]), permissions: names(&["a", "b"]), scopes: names(&["x", "y"]), ..user() };
         let of = |roles: &[&str], permissions: &[&str], scopes: &[&str]| Requirement {
@@ -174,34 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_factor_means_factors_that_differ() {
+    fn a_second_factor_is_what_the_token_says_and_nothing_else() {
         let mfa = Requirement { mfa: true, ..Requirement::default() };
-        let step_up = Err(Refusal::StepUp { mfa: true, max_age: None });
-        for (amr, suffices) in [
-            (&["mfa"][..], true),
-            (&["pwd", "mfa"], true),
-            (&["pwd", "otp"], true),
-            (&["pin", "hwk"], true),
-            (&["hwk", "fpt"], true),
-            (&["pwd", "face"], true),
-            (&[], false),
-            (&["pwd"], false),
-            (&["otp"], false),
-            (&["hwk"], false),
-            (&["fpt"], false),
-            (&["otp", "sms"], false),
-            (&["pwd", "kba", "pin"], false),
-            (&["pwd", "pwd"], false),
-            (&["MFA"], false),
-            (&["pwd", "user"], false),
-            (&["pwd", "mca", "wia", "rba", "geo"], false),
-        ] {
-            let expected = if suffices { Ok(()) } else { step_up.clone() };
-            assert_eq!(verdict(mfa.clone(), &Principal { amr: names(amr), ..user() }), expected, "{amr:?}");
+        let verdict = |acr: Option<&str>, amr: &[&str]| {
+            let principal = Principal { acr: acr.map(str::to_owned), amr: names(amr), authenticated_at: Some(now()), ..user() };
+            satisfy(&mfa, &principal, None, now())
+        };
+        for (acr, amr) in [(Some("aal2"), &["pwd", "otp", "mfa"][..]), (Some("aal2"), &[]), (None, &["pwd", "otp"]), (None, &["mfa"])] {
+            assert_eq!(verdict(acr, amr), Ok(()), "{acr:?} {amr:?}");
         }
-        let with = |acr: &str| Principal { acr: Some(acr.to_owned()), ..user() };
-        assert_eq!(verdict(mfa.clone(), &with(MULTI_FACTOR_ACR)), Ok(()));
-        assert_eq!(verdict(mfa, &with("1")), step_up);
+        for (acr, amr) in
+            [(Some("aal1"), &["pwd"][..]), (Some("aal1"), &["pwd", "otp"]), (Some("1"), &["pwd"]), (None, &["otp"]), (None, &[])]
+        {
+            assert_eq!(verdict(acr, amr), Err(Refusal::StepUp { mfa: true, max_age: None }), "{acr:?} {amr:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that could be forgotten: there is no way to name them.
 
 pub mod api_key;
+pub mod assurance;
 pub mod b64;
 mod certificate;
 mod chance;

@@ -166,6 +166,7 @@ def read_guard_middleware(cls: object, arguments: tuple[object, ...], named: dic
         organization="*" if getattr(rule, "organization", False) else None,
         mfa=bool(getattr(rule, "mfa", False)),
         max_age=getattr(rule, "max_age", None),
+        impersonation=bool(getattr(rule, "impersonation", True)),
         fresh=bool(getattr(rule, "fresh", False)),
         csrf=bool(getattr(rule, "check_cross_site", True)),
         cookies="user" in kinds,

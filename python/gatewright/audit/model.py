@@ -71,6 +71,7 @@ class GuardUse:
         out += [f"org={facts.organization}"] if facts.organization is not None else []
         out += ["mfa"] if facts.mfa else []
         out += ["max_age"] if facts.max_age is not None else []
+        out += ["no impersonation"] if not facts.impersonation else []
         out += ["fresh"] if facts.fresh else []
         out += ["csrf"] if facts.csrf or not facts.cookies else []
         return tuple(sorted(out))
@@ -86,6 +87,7 @@ class GuardUse:
             "organization": facts.organization if facts else None,
             "mfa": facts.mfa if facts else False,
             "max_age": facts.max_age if facts else None,
+            "impersonation": facts.impersonation if facts else True,
             "optional": self.optional,
         }
 

@@ -12,6 +12,9 @@ from gatewright._engine import Engine
 
 _MAKE: dict[str, type[Any]] = {"user": User, "machine": Machine, "api_key": ApiKey}
 _IDS = {"user": "user_test", "machine": "client_test", "api_key": "api_key_test"}
+# `amr` and `acr` of a sign-in with one factor and with two, as the server says it.
+METHODS = {False: ["pwd"], True: ["pwd", "otp", "mfa"]}
+LEVELS = {False: "aal1", True: "aal2"}
 _VIAS = {"user": "session", "machine": "bearer", "api_key": "api_key"}
 
 
@@ -31,13 +34,17 @@ def acting_as(
     kind: Literal["user", "machine", "api_key"] = "user",
     mfa: bool = False,
     signed_in_ago: float = 0.0,
+    amr: Sequence[str] | None = None,
+    acr: str | None = None,
+    impersonator: str | None = None,
     **claims: Any,
 ) -> Iterator[Principal]:
     """Inside the block every guard of `gw` sees this caller: in `app`, in what is mounted in it and in `GuardMiddleware`.
 
     What routes demand still counts: a missing permission is a real 403, an organization that does not match too. Only credentials and
     cross-site checks are left out; for those, use real ones from `TestIssuer`. `signed_in_ago`: seconds, for `max_age=`.
-    `claims`: further claims of the token. Or give a ready `principal`. Gives the caller.
+    `mfa` is a password and an authenticator app; `amr` and `acr` say it in the token's own words. `impersonator`: who of support acts as
+    them. `claims`: further claims of the token. Or give a ready `principal`. Gives the caller.
 
     `app` must be guarded by `gw`: RuntimeError when it is a Gatewright of its own, which would let the test pass for nothing.
     """
@@ -61,7 +68,9 @@ def acting_as(
             scopes=[scopes] if isinstance(scopes, str) else list(scopes),
             email=email if kind == "user" else None,
             authenticated_at=datetime.now(timezone.utc) - timedelta(seconds=signed_in_ago),
-            amr=["pwd", "otp", "mfa"] if mfa else ["pwd"],
+            amr=list(amr) if amr is not None else METHODS[mfa],
+            acr=acr if acr is not None or amr is not None else LEVELS[mfa],
+            actor=impersonator,
             claims=claims,
         )
     before = gw._stand_in

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from gatewright._core import TestKey
 from gatewright._engine import Engine
+from gatewright.testing._acting import LEVELS, METHODS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -121,7 +122,8 @@ class TestIssuer:
             "iat": now - (max(0, int(-expires_in)) + 300 if expires_in <= 0 else 0),
             "exp": now + int(expires_in),
             "auth_time": now - int(signed_in_ago),
-            "amr": ["pwd", "otp", "mfa"] if mfa else ["pwd"],
+            "amr": METHODS[mfa],
+            "acr": LEVELS[mfa],
         }
         every_role = [*([role] if role is not None else []), *roles]
         if every_role:

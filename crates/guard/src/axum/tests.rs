@@ -860,7 +860,7 @@ mod refusing {
                     ("authorization", &bearer),
                     401,
                     "step_up_required",
-                    r#"Bearer error="insufficient_user_authentication", error_description="Sign in again, with a second factor.", acr_values="http://schemas.openid.net/pape/policies/2007/06/multi-factor", max_age="300""#,
+                    r#"Bearer error="insufficient_user_authentication", error_description="Sign in again, with a second factor.", acr_values="aal2", max_age="300""#,
                 ),
             ] {
                 let answer = ask(&app, path, header).await;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gatewright_base::Secret;
 use gatewright_jose as jose;
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use super::engine::Engine;
 use super::pending::OwnedFacts;
 use super::pool::Sort;
 use super::refresh::{code_of, plain, unavailable};
-use crate::login::{CodeExchange, finish_login};
+use crate::login::{LoginFailure, LoginProblem, find_unsolicited, finish_login};
 use crate::session::{SealedSession, seal_session, session_cookies};
 use crate::{Principal, Refusal, RequestFacts, VerifyError};
 
@@ -54,6 +55,12 @@ impl fmt::Debug for LoginResult {
     }
 }
 
+/// What is shown for a session: a code, and what proves that this browser asked for it.
+struct Presented<'a> {
+    code: &'a Secret<String>,
+    verifier: Option<&'a Secret<String>>,
+}
+
 const TOO_LARGE: &str = "The session is too large for this browser's cookies. The application's log says more.";
 
 impl Engine {
@@ -67,6 +74,9 @@ impl Engine {
     ) {
         let exchange = match finish_login(&self.settings.config, query, &facts.cookie, self.now()) {
             Ok(exchange) => exchange,
+            Err(problem) if problem.reason == LoginFailure::NotBegunHere && find_unsolicited(query).is_some() => {
+                return self.exchange_unsolicited(query, facts, user_agent, ip, reply);
+            }
             Err(problem) => {
                 let cookies = problem.clear_cookie.iter().cloned().collect();
                 let message = problem.message();
@@ -75,7 +85,8 @@ impl Engine {
         };
         let (facts, user_agent, ip) = (OwnedFacts::of(facts), user_agent.map(str::to_owned), ip.map(str::to_owned));
         self.run(Sort::Anybodys, move |engine| {
-            let result = engine.exchange(&exchange, &facts.lend(), user_agent.as_deref(), ip.as_deref());
+            let presented = Presented { code: &exchange.code, verifier: Some(&exchange.code_verifier) };
+            let result = engine.exchange(&presented, &facts.lend(), user_agent.as_deref(), ip.as_deref());
             // The attempt is over either way: a code is good for one exchange.
             let mut cookies = vec![exchange.clear_cookie];
             reply.send(match result {
@@ -95,9 +106,39 @@ impl Engine {
         });
     }
 
+    /// A callback that this app did not begin is good for an impersonation and for nothing else: with anything else, whoever sent the
+    /// browser here would have signed it in as themselves (RFC 9700 §4.7).
+    fn exchange_unsolicited(
+        self: &Arc<Self>,
+        query: &str,
+        facts: &RequestFacts<'_>,
+        user_agent: Option<&str>,
+        ip: Option<&str>,
+        reply: Reply<LoginResult>,
+    ) {
+        let not_begun = || LoginResult::problem(400, LoginProblem::from(LoginFailure::NotBegunHere).message());
+        let Some(code) = find_unsolicited(query) else { return reply.send(not_begun()) };
+        let (facts, user_agent, ip) = (OwnedFacts::of(facts), user_agent.map(str::to_owned), ip.map(str::to_owned));
+        self.run(Sort::Anybodys, move |engine| {
+            let presented = Presented { code: &code, verifier: None };
+            reply.send(match engine.exchange(&presented, &facts.lend(), user_agent.as_deref(), ip.as_deref()) {
+                Ok((principal, cookies)) => LoginResult {
+                    location: Some("/".to_owned()),
+                    principal: Some(principal),
+                    problem: None,
+                    return_to: None,
+                    status: 303,
+                    cookies,
+                },
+                Err(problem) if problem.status == 503 => problem,
+                Err(_) => not_begun(),
+            });
+        });
+    }
+
     fn exchange(
         self: &Arc<Self>,
-        exchange: &CodeExchange,
+        presented: &Presented<'_>,
         facts: &RequestFacts<'_>,
         user_agent: Option<&str>,
         ip: Option<&str>,
@@ -105,9 +146,11 @@ impl Engine {
         let mut body = json!({
             "grant_type": "authorization_code",
             "client_id": self.settings.config.client_id,
-            "code": exchange.code.reveal(),
-            "code_verifier": exchange.code_verifier.reveal(),
+            "code": presented.code.reveal(),
         });
+        if let Some(verifier) = presented.verifier {
+            body["code_verifier"] = verifier.reveal().as_str().into();
+        }
         for (name, value) in [("user_agent", user_agent), ("ip_address", ip)] {
             if let Some(value) = value {
                 body[name] = value.into();
@@ -144,6 +187,11 @@ impl Engine {
             );
             LoginResult::unavailable()
         })?;
+        // Both must say so: the token, which is signed, and the answer, which the cookie keeps.
+        let is_impersonation = principal.claims.contains_key("act") && session.impersonator.is_some();
+        if presented.verifier.is_none() && !is_impersonation {
+            return Err(LoginResult::problem(400, LoginProblem::from(LoginFailure::NotBegunHere).message()));
+        }
         let settings = self.settings.config.session.as_ref().ok_or_else(LoginResult::unavailable)?;
         let sealed = seal_session(settings, &session, &*self.settings.rng, self.now()).map_err(|error| {
             tracing::error!("a session cannot be sealed: {error}; check `session.password`");

@@ -80,6 +80,16 @@ impl World {
         token_of(&self.server.url(), &self.clock, key, seconds, user, session)
     }
 
+    /// A token that says that `actor` acts as its user (RFC 8693 §4.1).
+    fn token_acted(&self, actor: &str) -> String {
+        let now = gatewright_base::Clock::now(&*self.clock).seconds();
+        let claims = json!({
+            "iss": format!("{}/user_management/client_1", self.server.url()), "sub": "user_1", "sid": "session_1", "iat": now, "exp": now + 300,
+            "jti": "acted", "act": {"sub": actor},
+        });
+        self.key.sign_jwt(&claims).unwrap()
+    }
+
     pub(crate) fn cookie(&self, access_token: String, refresh_token: &str) -> String {
         let session = SealedSession {
             access_token,

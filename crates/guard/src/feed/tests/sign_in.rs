@@ -48,6 +48,36 @@ fn a_code_becomes_a_session_cookie_that_is_let_in() {
 }
 
 #[test]
+fn a_code_that_nobody_asked_for_is_good_for_an_impersonation_and_nothing_else() {
+    let world = World::new();
+    let (plain, refresh) = (world.token(&world.key, 300), "refresh_0");
+    let acted = world.token_acted("sam@support.test");
+    let of = |token: String, impersonator: bool| {
+        let mut body = answer(token, refresh);
+        if impersonator {
+            body["impersonator"] = json!({"email": "sam@support.test", "reason": "help"});
+        }
+        body
+    };
+    // Login CSRF: the code of the attacker's own account, planted in the victim's browser; whatever the answer calls itself.
+    for body in [of(plain.clone(), false), of(plain, true), of(acted.clone(), false)] {
+        world.server.on_path(AUTHENTICATE, move |_| ok(&body));
+        let planted = exchange(&world, "code=code_1", "");
+        assert_eq!((planted.status, planted.cookies.len(), planted.principal), (400, 0, None));
+    }
+    let body = of(acted, true);
+    world.server.on_path(AUTHENTICATE, move |_| ok(&body));
+    let result = exchange(&world, "code=code_1", "");
+    assert_eq!((result.status, result.location.as_deref(), result.cookies.len()), (303, Some("/"), 1));
+    assert_eq!(result.principal.unwrap().actor.as_deref(), Some("sam@support.test"));
+    let asked = world.server.asked().into_iter().rfind(|asked| asked.path == AUTHENTICATE).unwrap().json();
+    assert!(asked.get("code_verifier").is_none(), "{asked}");
+    let calls = world.server.calls(AUTHENTICATE);
+    assert_eq!(exchange(&world, "code=code_1&state=", "").status, 400);
+    assert_eq!(world.server.calls(AUTHENTICATE), calls, "a callback with a state of nobody's asks nothing");
+}
+
+#[test]
 fn a_sign_in_that_fails_sets_no_session_and_says_why() {
     let world = World::new();
     let (query, attempt) = begin(&world);
