@@ -4,7 +4,7 @@
 mod store;
 
 use std::time::Duration;
-pub use store::{delete, delete_of_user, insert};
+pub use store::{delete, delete_of_user, delete_others_of_user, insert, list_of_user, mark_second_factor, rotate};
 
 use axum::http::{HeaderMap, HeaderValue};
 use gatewright_base::Timestamp;
@@ -15,6 +15,7 @@ use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::jobs::{Job, JobFuture};
+use crate::platform::last_uses;
 use crate::web::cookies;
 
 pub fn feature() -> Feature {
@@ -33,6 +34,39 @@ pub struct BrowserSession {
     pub second_factor: Option<SecondFactor>,
     pub authenticated_at: Timestamp,
     pub expires_at: Timestamp,
+    /// The browser it was opened in, by the cookie that every browser has; the release before this one did not write it.
+    pub browser_hash: Option<String>,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+/// One of the browsers that a user is signed in with.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub token_hash: String,
+    pub session: BrowserSession,
+    pub last_used_at: Timestamp,
+}
+
+impl Listed {
+    /// What a page may call it by: neither the token nor its hash.
+    pub fn handle(&self, cx: &Cx) -> String {
+        gatewright_jose::b64::encode_url(cx.master_key().mac("browser_session_handle", self.token_hash.as_bytes()))
+    }
+}
+
+/// Remembers that the session let somebody in. Costs the caller nothing.
+pub fn note_use(cx: &Cx, environment: &EnvironmentId, token_hash: &str) {
+    let (environment, hash) = (environment.clone(), token_hash.to_owned());
+    last_uses::note(cx, token_hash, move |tx, now, not_after| store::mark_used(tx, &environment, &hash, now, not_after));
+}
+
+impl BrowserSession {
+    /// Whether it says of the same person all that `other` does.
+    pub fn says(&self, other: &Self) -> bool {
+        let of = |session: &Self| (session.method, session.second_factor, session.authenticated_at);
+        self.user_id == other.user_id && of(self) == of(other)
+    }
 }
 
 /// The hash of the browser's token for the environment, if it brought one.

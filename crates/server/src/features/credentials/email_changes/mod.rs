@@ -181,6 +181,11 @@ pub async fn confirm(
     }
 }
 
+/// The wish that waits for its code, if there is one.
+pub fn find_open(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<Option<EmailChange>, DbError> {
+    store::find_open(tx, environment, user, now)
+}
+
 /// Drops a wish that waits: for an address changed in another way.
 pub fn close_all(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<u64, DbError> {
     store::close_of_user(tx, environment, user, now)

@@ -18,6 +18,10 @@ pub fn find_newest(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId) 
     tx.optional(FIND_NEWEST, params![environment, user])?.map(from_row).transpose()
 }
 
+pub fn find_open(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<Option<EmailChange>, DbError> {
+    tx.optional(FIND_OPEN, params![environment, user, now])?.map(from_row).transpose()
+}
+
 pub fn close_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<u64, DbError> {
     tx.execute(CLOSE_OF_USER, params![environment, user, now])
 }
@@ -41,6 +45,8 @@ pub const INSERT: &str = "INSERT INTO email_changes (id, environment_id, user_id
      VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $7)";
 pub const FIND_NEWEST: &str = "SELECT id, user_id, new_email, code_sealed, expires_at, created_at FROM email_changes \
      WHERE environment_id = $1 AND user_id = $2 ORDER BY CASE WHEN used_at IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1";
+pub const FIND_OPEN: &str = "SELECT id, user_id, new_email, code_sealed, expires_at, created_at FROM email_changes \
+     WHERE environment_id = $1 AND user_id = $2 AND used_at IS NULL AND expires_at > $3 ORDER BY id DESC LIMIT 1";
 pub const CLOSE_OF_USER: &str =
     "UPDATE email_changes SET used_at = $3, updated_at = $3 WHERE environment_id = $1 AND user_id = $2 AND used_at IS NULL";
 pub const TAKE_TRY: &str = "UPDATE email_changes SET attempts = attempts + 1, updated_at = $3 \

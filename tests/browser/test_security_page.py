@@ -1,0 +1,174 @@
+"""A person's own account, by clicking and by keyboard alone, with and without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts import PASSWORD, create_account
+from browser.clicking import give_password, press
+from browser.looking import look
+from running_server import Server
+
+OpenPage = Callable[..., Page]
+
+CHROME_ON_A_MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
+SAFARI_ON_A_PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def account(server: Server) -> str:
+    return f"{server.url}/account?client_id={server.client_id}"
+
+
+def is_on_the_account(page: Page) -> None:
+    expect(page).to_have_url(re.compile(r"/account\?client_id="))
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with-javascript", "without-javascript"])
+def test_see_sessions_and_sign_out_the_others(open_page: OpenPage, server: Server, javascript: bool) -> None:
+    person = create_account(server, "devices")
+    phone = open_page(user_agent=SAFARI_ON_A_PHONE, viewport={"width": 390, "height": 844})
+    phone.goto(account(server))
+    give_password(phone, person.email)
+    is_on_the_account(phone)
+
+    page = open_page(java_script_enabled=javascript, user_agent=CHROME_ON_A_MAC)
+    page.goto(account(server))
+    give_password(page, person.email)
+    is_on_the_account(page)
+    expect(page.get_by_text("This browser")).to_have_count(1)
+    expect(page.get_by_text("Safari on iPhone")).to_have_count(2)  # the row, and the hidden end of its button's name
+    if javascript:
+        look(page, "account")
+    page.get_by_role("link", name="Sign out others").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign out 1 other place?")
+    if javascript:
+        look(page, "account-sign-out-others")
+    page.get_by_role("button", name="Sign out others").click()
+    is_on_the_account(page)
+    expect(page.get_by_role("status")).to_contain_text("signed out everywhere else")
+    expect(page.get_by_text("Safari on iPhone")).to_have_count(0)
+    phone.goto(account(server))
+    expect(phone.locator("input[name=email]")).to_be_visible()
+
+
+def test_change_the_password_by_keyboard_alone(open_page: OpenPage, server: Server) -> None:
+    page, person, new = open_page(), create_account(server, "keyboard"), PASSWORD + " again"
+    page.goto(account(server))
+    give_password(page, person.email)
+    is_on_the_account(page)
+    tab_to(page, "Change Password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Change your password")
+    expect(page.get_by_label("Current password")).to_be_focused()
+    look(page, "account-password")
+    page.keyboard.type("not my password")
+    page.keyboard.press("Tab")
+    page.keyboard.type(new)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_focused()
+    expect(page.get_by_label("Current password")).to_have_attribute("aria-invalid", "true")
+    look(page, "account-password-wrong")
+    page.get_by_label("Current password").focus()
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Tab")
+    page.keyboard.type(new)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("password is changed")
+    assert "password" in server.take_mail(person.email).subject
+
+
+def test_change_the_address(open_page: OpenPage, server: Server) -> None:
+    page, person = open_page(), create_account(server, "moving")
+    page.goto(account(server))
+    give_password(page, person.email)
+    page.get_by_role("link", name=re.compile("Change E-mail address")).click()
+    look(page, "account-email")
+    new = "new-" + person.email
+    press(page, "email", new)
+    look(page, "account-email-code")
+    page.get_by_role("link", name="Security").first.click()
+    expect(page.get_by_role("heading", name=new)).to_be_visible()
+    look(page, "account-email-waiting")
+    page.get_by_role("link", name="Enter code").click()
+    press(page, "code", server.take_code(new))
+    look(page, "account-email-changed")
+    page.get_by_role("link", name="Sign in").click()
+    give_password(page, new)
+    is_on_the_account(page)
+    expect(page.get_by_role("heading", name=new)).to_be_visible()
+
+
+def test_add_and_remove_an_authenticator_app(open_page: OpenPage, server: Server) -> None:
+    page, person = open_page(), create_account(server, "totp")
+    page.goto(account(server))
+    give_password(page, person.email)
+    page.get_by_role("link", name="Add an authenticator app").click()
+    look(page, "account-authenticator")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("img", name=re.compile("QR code"))).to_be_visible()
+    look(page, "account-authenticator-setup")
+    key = (page.locator("#key").text_content() or "").replace(" ", "")
+    press(page, "code", "000000")
+    expect(page.locator("input[name=code]")).to_have_attribute("aria-invalid", "true")
+    press(page, "code", totp(key))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Keep these codes")
+    look(page, "account-recovery-codes")
+    page.get_by_role("link", name="I have kept them").click()
+    expect(page.get_by_text("10 left")).to_be_visible()
+    look(page, "account-two-step")
+    page.get_by_role("link", name=re.compile("Manage Authenticator app")).click()
+    look(page, "account-factor")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("status")).to_contain_text("Removed")
+
+
+def totp(key: str) -> str:
+    """RFC 6238, as an authenticator app does it."""
+    secret = base64.b32decode(key + "=" * (-len(key) % 8))
+    digest = hmac.new(secret, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
+    at = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[at : at + 4])[0] & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Presses Tab until the element of that name has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement?.textContent.replace(/\\s+/g, ' ').trim()") == name:
+            return
+    raise AssertionError(f"{name!r} cannot be reached by keyboard")
+
+
+def test_add_rename_and_remove_a_passkey(open_page: OpenPage, server: Server) -> None:
+    page, person = open_page(), create_account(server, "passkey")
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True}
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": {**options, "automaticPresenceSimulation": True}})
+    page.goto(account(server))
+    give_password(page, person.email)
+    page.get_by_role("link", name="Add a passkey").click()
+    look(page, "account-new-passkey")
+    page.get_by_label("Name").fill("MacBook")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_role("status")).to_contain_text("Your passkey is ready")
+    expect(page.get_by_role("heading", name="MacBook")).to_be_visible()
+    look(page, "account-passkeys")
+    page.get_by_role("link", name="Manage MacBook").click()
+    look(page, "account-passkey")
+    press(page, "name", "Key ring")
+    page.get_by_role("link", name="Manage Key ring").click()
+    page.get_by_role("button", name="Remove this passkey").click()
+    expect(page.get_by_role("status")).to_contain_text("The passkey is removed")
+    expect(page.get_by_role("heading", name="Key ring")).to_have_count(0)
