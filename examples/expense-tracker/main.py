@@ -97,4 +97,6 @@ def render_for(person: User, database: Database, description: str = "", amount: 
     approves = person.has_permission("expenses:approve")
     rows = list_of_tenant(database, tenant_of(person)) if approves else list_of_user(database, tenant_of(person), person.id)
     organizations = list_organizations(workos, person.id)
-    return render_expenses(LINKS, person.email or "", person.organization_id, organizations, rows, approves, description, amount, problem)
+    return render_expenses(
+        LINKS, person.email or "", person.organization_id, organizations, rows, approves, description, amount, problem, person.impersonator
+    )

@@ -37,6 +37,7 @@ def render_expenses(
     description: str = "",
     amount: str = "",
     problem: str = "",
+    impersonator: str | None = None,
 ) -> str:
     here = next((one.name for one in organizations if one.id == organization_id), organization_id) or "Personal"
     total = sum((e.amount for e in expenses), Decimal(0))
@@ -56,6 +57,16 @@ def render_expenses(
         f' value="{escape(description)}"{described}></label><label class="short">Amount<input name="amount" required inputmode="decimal"'
         f' placeholder="12.50" value="{escape(amount)}"{described}></label><button class="button">Add</button></form>{table}',
         f'<span class="who">Signed in as <b>{escape(email)}</b></span> <form method="post" action="{links.sign_out}"><button class="link">Sign out</button></form>',
+        render_banner(links, email, impersonator) if impersonator else "",
+    )
+
+
+def render_banner(links: Links, email: str, impersonator: str) -> str:
+    """First on the page: whoever of support acts as somebody is told so, and by what name."""
+    return (
+        f'<aside class="acting" aria-label="Impersonation"><span><b>You are viewing as {escape(email)}.</b>'
+        f' Recorded as {escape(impersonator)}.</span>'
+        f'<form method="post" action="{links.sign_out}"><button>Stop impersonating</button></form></aside>'
     )
 
 
@@ -83,8 +94,8 @@ def render_row(expense: Expense, email: str, approves: bool) -> str:
     )
 
 
-def render(body: str, account: str = "") -> str:
-    return PAGE.substitute(body=body, account=account)
+def render(body: str, account: str = "", banner: str = "") -> str:
+    return PAGE.substitute(body=body, account=account, banner=banner)
 
 
 PAGE = Template("""<!doctype html>
@@ -99,6 +110,11 @@ PAGE = Template("""<!doctype html>
   --accent: #5fcbb3; --on: #05231c; --link: #74d5bf; --bad: #f7a199; --bad-bg: #351816; --focus: #f2be55 } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--bg); color: var(--text); font: 16px/1.5 system-ui, sans-serif }
+.acting { display: flex; flex-wrap: wrap; gap: 8px 16px; justify-content: center; align-items: center; padding: 8px 20px; background: #bd8a2b;
+  color: #1b1203; font-size: 14px }
+.acting span { overflow-wrap: anywhere }
+.acting button { min-height: 30px; padding: 4px 12px; border: 0; border-radius: 8px; background: #1b1203; color: #fff; font: inherit; font-weight: 600; cursor: pointer }
+@media (prefers-color-scheme: dark) { .acting { background: #e2b65c } }
 header, main { max-width: 640px; margin: 0 auto; padding: 16px 20px }
 header { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; font-size: 14px }
 header > strong { margin-right: auto; font-size: 16px }
@@ -130,7 +146,7 @@ main > .alert { margin: 16px 0 0; padding: 10px 14px; border-radius: 10px; backg
 </style>
 </head>
 <body>
-<header><strong>Expense tracker</strong> $account</header>
+$banner<header><strong>Expense tracker</strong> $account</header>
 <main>$body</main>
 </body>
 </html>
