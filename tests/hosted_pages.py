@@ -165,6 +165,10 @@ class Browser:
             return self._send("GET", str(httpx.URL(target, params=pairs)), None, page.url)
         return self._send("POST", target, pairs, page.url)
 
+    def post(self, url: str, fields: dict[str, str]) -> Page:
+        """What a script of the page sends."""
+        return self._send("POST", url, fields, url)
+
     def _send(self, method: str, url: str, data: dict[str, str] | None, origin_page: str | None) -> Page:
         for _ in range(20):
             headers = {}

@@ -15,6 +15,7 @@ import jwt
 from accounts import PASSWORD
 from attacks.operations import Operation, Request, Slot, place
 from hosted_pages import approve_device, obtain_code
+from passkeys import make_passkey
 from recording import open_client
 from running_server import Server
 
@@ -84,6 +85,10 @@ FRESH: dict[str, Any] = {
     "content": '{"team": "{{ user.first_name }}"}',
     "expires_in_days": 3,
     "expires_at": "2099-01-01T00:00:00.000Z",
+    "supporter_email": "support@example.test",
+    "impersonation_reason": "Sees an empty page.",
+    "impersonation_seconds": 600,
+    "loopback_uri": "http://localhost:9/callback",
     "statuses": ["active"],
     "assignment": "direct",
     "parent_type_slugs": ["organization"],
@@ -136,6 +141,10 @@ FRESH: dict[str, Any] = {
     "range_end": (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(),
     "retention_days": 30,
     "retention_words": "1_MONTH",
+    # Not stricter than the environment, so that everybody signs in as before.
+    "allowed_method": True,
+    "second_factor_wish": "optional",
+    "session_length": 86_400,
 }
 # The meaning of a place, by the first pattern that fits `METHOD path where name`; a place without one means its own name.
 MEANINGS = [
@@ -145,6 +154,7 @@ MEANINGS = [
         (r" /auth/challenges/{id}\S* path", "auth_challenge_id"),
         (r" /auth/challenges/{id}\S* body code", "auth_challenge_code"),
         (r"(/auth/factors/enroll|auth_factors) body type", "factor_type"),
+        (r"/passkeys/{passkey_id} path passkey_id", "passkey_id"),
         (r"users/{id}/email_verification\S+ path", "unverified_user_id"),
         (r"users/{id}/email_change\S+ path", "changing_user_id"),
         (r"users/{id}\S* path", "user_id"),
@@ -171,6 +181,9 @@ MEANINGS = [
         (r"POST /audit_logs/exports body ", "audit_log_words"),
         (r"audit_logs_retention body retention_period_in_days", "retention_days"),
         (r"audit_logs_retention body retention_period$", "retention_words"),
+        (r"sign_in_policy body (password|magic_auth|passkeys)$", "allowed_method"),
+        (r"sign_in_policy body mfa$", "second_factor_wish"),
+        (r"sign_in_policy body (session|inactivity)_seconds$", "session_length"),
         (r"/authorization/groups/\S+ path role_assignment_id", "group_role_assignment_id"),
         (r"groups/\S+/organization-memberships/{omId} path omId|memberships/{omId}/groups path", "grouped_membership_id"),
         (r" path omId|memberships/{id}\S* path", "organization_membership_id"),
@@ -206,6 +219,11 @@ MEANINGS = [
         (r"/magic_auth/{id} path", "magic_auth_id"),
         (r"/email_verification/{id} path", "email_verification_id"),
         (r"/password_reset/{id} path", "password_reset_id"),
+        (r"/impersonations/{id}\S* path", "impersonation_id"),
+        (r"/impersonations body impersonator_email", "supporter_email"),
+        (r"/impersonations body reason", "impersonation_reason"),
+        (r"/impersonations body duration_seconds", "impersonation_seconds"),
+        (r"/impersonations body redirect_uri", "loopback_uri"),
         (r"/redirect_uris/{id} path", "redirect_uri_id"),
         (r"role_assignments query role_slug|(DELETE|PUT) \S+role_assignments body \S*role_slug", "held_role_slug"),
         (r"role_assignments body role_slug", "document_role_slug"),
@@ -615,6 +633,9 @@ class Maker:
         destination = {"type": "GenericHttps", "url": f"http://127.0.0.1:9/{self.mark}"}
         self.refs["log_stream_id"] = self.post("/log_streams", {**stream, "destination": destination})["id"]
         self.tenant.data["user_api_key_value"] = users["value"]
+        acting = {"impersonator_email": FRESH["supporter_email"], "reason": f"Reason {self.mark}", "redirect_uri": FRESH["loopback_uri"]}
+        acting["organization_id"] = self.refs["organization_id"]
+        self.refs["impersonation_id"] = self.post(f"/user_management/users/{self.refs['user_id']}/impersonations", acting)["id"]
 
     def make_webhooks(self) -> None:
         """Endpoints where nobody listens, and two deliveries that are waiting for their next try."""
@@ -692,6 +713,8 @@ class Maker:
         device = self.post("/user_management/authorize/device", {"client_id": self.tenant.client_id})
         approve_device(self.tenant.server, device["verification_uri"], device["user_code"], self.refs["email"], self.tenant.password)
         code = obtain_code(self.tenant.server, self.refs["email"], self.tenant.password, client_id=self.tenant.client_id)
+        _, passkey = make_passkey(self.tenant.server, self.tenant.client_id, self.refs["email"], self.tenant.password, f"Key {self.mark}")
+        self.refs["passkey_id"] = passkey["id"]
         self.tenant.data["password password"] = self.tenant.password
         self.refs |= {
             "password email": self.refs["email"],

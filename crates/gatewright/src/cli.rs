@@ -39,6 +39,12 @@ pub enum Command {
     /// Environments: their settings, API keys, redirects and the order of roles
     #[command(subcommand)]
     Environments(EnvironmentsCommand),
+    /// Organizations: how their people may sign in
+    #[command(subcommand)]
+    Organizations(OrganizationsCommand),
+    /// Act as a user for support: by name, for a reason, for an hour at most
+    #[command(subcommand)]
+    Impersonations(ImpersonationsCommand),
     /// List every identity that is no person, and mark those that ask for attention
     ///
     /// Keys of environments, API keys of organizations and users, and clients, each with owner, age, last use and expiry. Marks: idle
@@ -331,6 +337,70 @@ pub enum EnvironmentsCommand {
     /// The order of an environment's roles, and the one that members have for whom none is named
     #[command(subcommand)]
     Roles(RolesCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrganizationsCommand {
+    /// Show what an organization asks of a sign-in, or change it: organizations policy org_.. mfa=required password=false
+    ///
+    /// It can only be stricter than the environment, whose own policy is set by environments set. What is none is left to the environment.
+    #[command(
+        after_help = "Examples:\n  gatewright organizations policy org_01HXYZ mfa=required session_seconds=28800\n  gatewright organizations policy acme --domain acme.com password=false\n  gatewright organizations policy acme mfa=none"
+    )]
+    Policy {
+        /// Id or external id
+        organization: String,
+        /// KEY=VALUE; without any, the policy is shown
+        #[arg(value_name = "KEY=VALUE")]
+        changes: Vec<String>,
+        /// The policy of everybody with an address at this domain of the organization instead
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImpersonationsCommand {
+    /// Make a link with which somebody acts as a user; it works once, within ten minutes, and is shown this once
+    #[command(
+        after_help = "Example:\n  gatewright impersonations start user_01HX --impersonator sam@example.com --reason \"Ticket 4711: empty report\""
+    )]
+    Start(StartImpersonationArgs),
+    /// End one at once: its link, its code and its session
+    End {
+        /// Id of the impersonation, as shown when it was started
+        id: String,
+        #[command(flatten)]
+        environment: EnvironmentArgs,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct StartImpersonationArgs {
+    /// Id of the user to act as
+    pub user: String,
+    /// Who acts, by address: named in every token and in the audit log
+    #[arg(long, value_name = "EMAIL")]
+    pub impersonator: String,
+    /// Why, in 1 to 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Organization to act in; needed where the user is in several
+    #[arg(long, value_name = "ID")]
+    pub organization: Option<String>,
+    /// How long from the confirmation on, 60 to 3600 [default: 1800]
+    #[arg(long, value_name = "SECONDS")]
+    pub duration_seconds: Option<u32>,
+    /// Where the sign-in returns to [default: the environment's default redirect URI]
+    #[arg(long, value_name = "URI")]
+    pub redirect_uri: Option<String>,
+    /// The app to sign in to [default: the environment's first client]
+    #[arg(long, value_name = "ID")]
+    pub client: Option<String>,
+    #[command(flatten)]
+    pub environment: EnvironmentArgs,
 }
 
 #[derive(Debug, Subcommand)]

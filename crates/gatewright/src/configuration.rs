@@ -77,6 +77,9 @@ const KEYS: &[(&str, Kind)] = &[
     ("webhooks.per_endpoint", Kind::Number),
     ("webhooks.at_once", Kind::Number),
     ("webhooks.log_days", Kind::Number),
+    ("webauthn.rp_id", Kind::Text),
+    ("webauthn.origins", Kind::List),
+    ("webauthn.require_user_verification", Kind::Switch),
 ];
 
 /// A configuration, and what was said but is the default or hidden.
@@ -325,7 +328,7 @@ mod tests {
     fn the_list_of_keys_is_that_of_the_configuration() {
         let mut expected = Vec::new();
         for name in fields(None) {
-            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks"]
+            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn"]
                 .contains(&name.as_str())
                 .then(|| fields(Some(&name)));
             match inner {

@@ -24,7 +24,7 @@ pub fn run(command: EnvironmentsCommand, log: Option<&str>) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-fn on(args: &EnvironmentArgs, work: impl AsyncFnOnce(&Cx, Environment) -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn on(args: &EnvironmentArgs, work: impl AsyncFnOnce(&Cx, Environment) -> Result<(), Failure>) -> Result<(), Failure> {
     database::with_cx(&args.target, async |cx| {
         let environment = chosen(cx, args).await?;
         work(cx, environment).await

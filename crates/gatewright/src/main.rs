@@ -11,11 +11,13 @@ mod drill;
 mod environments;
 mod failure;
 mod identities;
+mod impersonations;
 mod keys;
 mod logs;
 mod migrate;
 mod nearest;
 mod openapi;
+mod organizations;
 mod routes;
 mod serve;
 mod settings;
@@ -47,6 +49,8 @@ fn run(cli: cli::Cli, started: Instant) -> Result<ExitCode, Failure> {
         Command::Routes(cli::RoutesCommand::Audit { arguments }) => routes::audit(&arguments),
         Command::Keys(command) => keys::run(command, log),
         Command::Environments(command) => environments::run(command, log),
+        Command::Organizations(command) => organizations::run(command, log),
+        Command::Impersonations(command) => impersonations::run(command, log),
         Command::Identities(args) => identities::run(&args, log),
         Command::Drill(args) => drill::run(args, log),
         Command::Boundary(args) => boundary::run(&args, log),

@@ -47,7 +47,7 @@ impl ClientData {
         if !eq_constant_time(challenge_hash(&self.challenge).as_bytes(), expected.challenge_hash.as_bytes()) {
             return Err(Refusal::WrongChallenge);
         }
-        if !expected.origins.iter().any(|origin| *origin == self.origin) {
+        if !expected.origins.contains(&self.origin) {
             return Err(Refusal::WrongOrigin);
         }
         if self.cross_origin == Some(true) || self.top_origin.is_some() {

@@ -178,6 +178,7 @@ impl Authenticator {
 
     pub fn of_algorithm(origin: &str, algorithm: i32) -> Self {
         let mut credential_id = vec![0; 32];
+        #[expect(clippy::disallowed_methods, reason = "an authenticator has chance of its own")]
         fill(&mut credential_id).expect("chance");
         Self {
             origin: origin.to_owned(),

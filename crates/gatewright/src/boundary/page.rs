@@ -243,6 +243,7 @@ fn controls_of(setting: &str) -> &'static [Control] {
         "refresh_replay_seconds" | "refresh_reuse_ends_session" => &[PerSession, Contained],
         "issuer" => &[Assertions],
         "sign_up" => &[Identities, Proofing],
+        "impersonation" => &[Identities, Overprivileged],
         "password" | "magic_auth" | "passkeys" | "mfa" => &[Authentication],
         "multiple_roles" | "keep_last_admin" => &[Permissions, Overprivileged],
         "key_rotation_days" | "key_publish_seconds" => &[LongLived, Assertions],

@@ -53,6 +53,7 @@ fn every_setting_that_changes_changes_the_page() {
         let other = match (value.as_str(), value.parse::<u64>()) {
             ("true", _) => "false".to_owned(),
             ("false", _) => "true".to_owned(),
+            ("optional", _) => "required".to_owned(),
             (_, Ok(number)) => (number + 1).to_string(),
             ("none", _) if key.ends_with("_seconds") => "7777".to_owned(),
             _ => "https://changed.example.com".to_owned(),

@@ -167,7 +167,9 @@ async fn claim(cx: &Cx) -> Result<(), Failure> {
 async fn prepare(cx: &Cx, name: &str, kept: &Kept, overrides: &Overrides) -> Result<(KeptEnvironment, bool), Failure> {
     let known = operator::list_environments(cx).await?.into_iter().find(|environment| environment.name == name);
     let Some(environment) = known else {
-        let settings = overridden(&Settings::default(), overrides, &Overrides::default());
+        // Its users are made up: whoever tries how support acts as one has nothing to switch on.
+        let fresh = Settings { impersonation: true, ..Settings::default() };
+        let settings = overridden(&fresh, overrides, &Overrides::default());
         let created = operator::create_dev_environment(cx, name, settings).await?;
         let (api_key, client_id) = (created.api_key.reveal().clone(), created.client_id.to_string());
         return Ok((KeptEnvironment { name: name.to_owned(), api_key, client_id }, true));

@@ -193,6 +193,28 @@ fn seeds_are_planted_once_and_flags_count_for_one_start() {
 }
 
 #[test]
+fn an_organizations_policy_is_shown_and_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, seed) = (folder.path().join("data"), folder.path().join("seed.toml"));
+    std::fs::write(&seed, "[[organizations]]\nname = \"Acme\"\nexternal_id = \"acme\"").unwrap();
+    let server = Server::dev(["--data", data.to_str().unwrap(), "--seed", seed.to_str().unwrap()], &[]);
+    let policy = |organization: &str, changes: &[&str]| {
+        let mut command = gatewright(["organizations", "policy", "-e", "development", "--data", data.to_str().unwrap(), organization]);
+        run(command.args(changes))
+    };
+    let shown = policy("acme", &[]).good();
+    assert!(shown.contains("mfa = none (environment: optional)\n") && shown.contains("password = none (environment: true)\n"), "{shown}");
+    let changed = policy("acme", &["mfa=required", "session_seconds=28800"]).good();
+    assert!(changed.contains("mfa = required\n") && changed.contains("session_seconds = 28800\n"), "{changed}");
+    assert_eq!(policy("acme", &[]).good(), changed);
+    assert_eq!(policy("acme", &["mfa=none", "session_seconds=none"]).good(), shown);
+    assert!(policy("acme", &["mfa=maybe"]).refusal(2).contains("write off, optional or required"));
+    assert!(policy("acme", &["session_seconds=60"]).refusal(1).contains("access_token_seconds"));
+    assert!(policy("beta", &[]).refusal(1).contains("there is no organization"));
+    assert!(server.stop().success());
+}
+
+#[test]
 fn doctor_asks_the_name_servers_once_a_domain_waits_for_its_proof() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -53,6 +53,16 @@ impl Site {
 }
 
 #[test]
+fn an_impersonation_that_cannot_be_is_refused_in_one_line() {
+    let site = Site::new();
+    let start = ["impersonations", "start", "user_1", "--impersonator", "sam@example.com", "--reason", "Ticket 4711"];
+    assert!(run(&mut site.command(&start)).refusal(1).contains("There is no such user."));
+    let nameless = run(&mut site.command(&["impersonations", "start", "user_1", "--impersonator", "sam", "--reason", "x"])).refusal(1);
+    assert!(nameless.contains("impersonator_email: invalid email."), "{nameless}");
+    assert!(run(&mut site.command(&["impersonations", "end", "impersonation_1"])).refusal(1).contains("has this id"));
+}
+
+#[test]
 fn the_way_to_production_is_told_step_by_step() {
     let site = Site::bare();
     assert!(run(&mut site.command(&["serve"])).err.contains("run gatewright migrate"));

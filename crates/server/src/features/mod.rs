@@ -55,6 +55,7 @@ fn features(dev: bool) -> Vec<Feature> {
         records::redirect_uris::feature(),
         records::resources::feature(),
         records::role_assignments::feature(),
+        records::sign_in_policies::feature(),
         records::webhook_endpoints::feature(),
         credentials::api_keys::feature(),
         credentials::authentication_factors::feature(),
@@ -62,7 +63,9 @@ fn features(dev: bool) -> Vec<Feature> {
         credentials::browser_sessions::feature(),
         credentials::email_changes::feature(),
         credentials::email_verifications::feature(),
+        credentials::impersonations::feature(),
         credentials::magic_auths::feature(),
+        credentials::passkeys::feature(),
         credentials::password_resets::feature(),
         credentials::passwords::feature(),
         credentials::pending_authentications::feature(),
@@ -73,6 +76,7 @@ fn features(dev: bool) -> Vec<Feature> {
         flows::authorize::feature(),
         flows::checks::feature(),
         flows::device::feature(),
+        flows::impersonation::feature(),
         flows::invitations::feature(),
         flows::organization_memberships::feature(),
         flows::permissions::feature(),
@@ -85,6 +89,7 @@ fn features(dev: bool) -> Vec<Feature> {
         surfaces::health::feature(),
         surfaces::hosted_pages::feature(),
         surfaces::identities::feature(),
+        surfaces::security_page::feature(),
         surfaces::webhooks::feature(),
         surfaces::log_streams::feature(),
         surfaces::revocations::feature(),
@@ -125,5 +130,10 @@ pub fn jobs() -> Vec<Job> {
 
 /// Every template of pages and mails, compiled.
 pub fn pages() -> Result<Pages, RenderError> {
-    Pages::new(&[surfaces::hosted_pages::view::TEMPLATES, surfaces::dev::view::TEMPLATES, crate::platform::mail::views::TEMPLATES])
+    Pages::new(&[
+        surfaces::hosted_pages::view::TEMPLATES,
+        surfaces::security_page::view::TEMPLATES,
+        surfaces::dev::view::TEMPLATES,
+        crate::platform::mail::views::TEMPLATES,
+    ])
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use gatewright_base::Secret;
+use gatewright_webauthn::UserVerification;
 use serde::Deserialize;
 
 /// Everything `gatewright serve` reads from its file; each key is also an environment variable, see the guide.
@@ -33,6 +34,7 @@ pub struct Config {
     pub outbound: Outbound,
     pub webhooks: Webhooks,
     pub events: Events,
+    pub webauthn: Webauthn,
     /// Set by `gatewright dev` only: loopback redirects, the inbox, keys that `serve` refuses.
     #[serde(skip)]
     pub dev: bool,
@@ -139,6 +141,26 @@ pub struct Outbound {
     pub connections: usize,
 }
 
+/// Passkeys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webauthn {
+    /// The domain that passkeys belong to: the host of `public_url`, or a domain above it that somebody can register. Changing it
+    /// makes every passkey useless.
+    pub rp_id: Option<String>,
+    /// Origins beside that of `public_url` whose pages may ask for passkeys: `https` ones below the domain, and
+    /// `android:apk-key-hash:` of an app.
+    pub origins: Vec<String>,
+    /// Whether a passkey counts only when the device verified its owner by PIN or biometrics.
+    pub require_user_verification: bool,
+}
+
+impl Webauthn {
+    pub fn user_verification(&self) -> UserVerification {
+        if self.require_user_verification { UserVerification::Required } else { UserVerification::Preferred }
+    }
+}
+
 /// How long events can be read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -199,6 +221,7 @@ impl Default for Config {
             events: Events::default(),
             outbound: Outbound::default(),
             webhooks: Webhooks::default(),
+            webauthn: Webauthn::default(),
             dev: false,
         }
     }
@@ -396,6 +419,7 @@ impl Config {
         }
         self.check_webhooks()?;
         self.check_sms()?;
+        self.check_webauthn()?;
         if !self.dev && self.mail.smtp_url.is_none() {
             return Err(ConfigError::new("mail.smtp_url", "is not set", "sign-in codes go by mail: give smtps://user:password@host:465"));
         }
@@ -449,6 +473,47 @@ impl Config {
         Ok(())
     }
 
+    /// §5.1.3 of WebAuthn has browsers refuse the same, each time and in front of a user.
+    fn check_webauthn(&self) -> Result<(), ConfigError> {
+        if let Some(rp_id) = &self.webauthn.rp_id {
+            let remedy = "give the host of public_url or a domain above it, such as example.com for https://auth.example.com";
+            let refused = |problem: String| ConfigError::new("webauthn.rp_id", problem, remedy);
+            if !is_within(self.host(), rp_id) {
+                return Err(refused(format!("{rp_id:?} is not above {:?}", self.host())));
+            }
+            if self.host() != rp_id && psl::suffix_str(rp_id).is_none_or(|suffix| suffix == rp_id) {
+                return Err(refused(format!("{rp_id:?} is nobody's own domain")));
+            }
+        }
+        for origin in &self.webauthn.origins {
+            let remedy = "write https://app.example.com, below the domain of the passkeys, or android:apk-key-hash:..";
+            let host = origin.strip_prefix("https://").filter(|host| !host.contains(['/', '?', '#', '@', ' ']));
+            let is_below = host.zip(self.rp_id()).is_some_and(|(host, rp_id)| is_within(name_of_host(host), rp_id));
+            if !is_below && !origin.starts_with("android:apk-key-hash:") {
+                return Err(ConfigError::new("webauthn.origins", format!("{origin:?} cannot use the passkeys"), remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// The domain that passkeys belong to; none where `public_url` has an address instead of a name, which browsers do not take.
+    pub fn rp_id(&self) -> Option<&str> {
+        match &self.webauthn.rp_id {
+            Some(rp_id) => Some(rp_id),
+            None => Some(self.host()).filter(|host| !host.is_empty() && host.parse::<IpAddr>().is_err()),
+        }
+    }
+
+    /// Whose pages may ask for passkeys.
+    pub fn webauthn_origins(&self) -> Vec<String> {
+        std::iter::once(&self.public_url).chain(&self.webauthn.origins).cloned().collect()
+    }
+
+    /// The host of `public_url`, without its port.
+    fn host(&self) -> &str {
+        name_of_host(self.public_url.split_once("://").map_or("", |(_, host)| host))
+    }
+
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
@@ -461,11 +526,21 @@ impl Config {
 
 /// `localhost`, `127.0.0.0/8` or `[::1]`, with or without a port.
 pub fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+    let name = name_of_host(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A host without its port, and an IPv6 address without its brackets.
+fn name_of_host(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// Whether `host` is `domain` or below it.
+fn is_within(host: &str, domain: &str) -> bool {
+    host == domain || host.strip_suffix(domain).is_some_and(|above| !domain.is_empty() && above.ends_with('.'))
 }
 
 /// `90s`, `10m`, `6h`, `2d`.
@@ -571,6 +646,54 @@ mod tests {
             let refused = config.check().unwrap_err().to_string();
             assert!(refused.starts_with(key), "{refused}");
         }
+    }
+
+    #[test]
+    fn passkeys_belong_to_a_domain_that_browsers_would_take() {
+        let with = |public_url: &str, rp_id: Option<&str>, origins: &[&str]| {
+            let webauthn = Webauthn {
+                rp_id: rp_id.map(str::to_owned),
+                origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+                ..Webauthn::default()
+            };
+            Config { webauthn, ..dev(public_url) }
+        };
+        for (public_url, rp_id, origins, answer) in [
+            ("http://localhost:4700", None, &[][..], Some("localhost")),
+            ("https://auth.example.com:8443", None, &[], Some("auth.example.com")),
+            ("http://127.0.0.1:4700", None, &[], None),
+            ("http://[::1]:4700", None, &[], None),
+            ("https://auth.example.com", Some("auth.example.com"), &["https://a.auth.example.com"], Some("auth.example.com")),
+            (
+                "https://auth.example.com",
+                Some("example.com"),
+                &["https://app.example.com:444", "android:apk-key-hash:x"],
+                Some("example.com"),
+            ),
+            ("https://auth.example.co.uk", Some("example.co.uk"), &[], Some("example.co.uk")),
+        ] {
+            let config = with(public_url, rp_id, origins);
+            config.check().unwrap();
+            assert_eq!(config.rp_id(), answer, "{public_url} {rp_id:?}");
+            assert_eq!(config.webauthn_origins().len(), 1 + origins.len());
+        }
+        for (rp_id, origins, key) in [
+            (Some("com"), &[][..], "webauthn.rp_id: "),
+            (Some(""), &[], "webauthn.rp_id: "),
+            (Some("xample.com"), &[], "webauthn.rp_id: "),
+            (Some("evil.example"), &[], "webauthn.rp_id: "),
+            (Some("a.auth.example.com"), &[], "webauthn.rp_id: "),
+            (Some("https://example.com"), &[], "webauthn.rp_id: "),
+            (None, &["https://app.example.com"], "webauthn.origins: "),
+            (Some("example.com"), &["http://app.example.com"], "webauthn.origins: "),
+            (Some("example.com"), &["https://app.example.com/"], "webauthn.origins: "),
+            (Some("example.com"), &["https://evilexample.com"], "webauthn.origins: "),
+            (Some("example.com"), &["https://u@app.example.com"], "webauthn.origins: "),
+        ] {
+            let refused = with("https://auth.example.com", rp_id, origins).check().unwrap_err().to_string();
+            assert!(refused.starts_with(key), "{rp_id:?} {origins:?}: {refused}");
+        }
+        assert!(with("https://auth.example.co.uk", Some("co.uk"), &[]).check().is_err());
     }
 
     #[test]

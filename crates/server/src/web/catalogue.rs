@@ -207,7 +207,11 @@ mod tests {
     #[test]
     fn every_key_the_code_uses_exists_and_every_key_is_used() {
         let sources = [
+            include_str!("../features/surfaces/hosted_pages/mfa/recovery_codes.rs"),
             include_str!("../features/surfaces/hosted_pages/view.rs"),
+            include_str!("../features/surfaces/security_page/model.rs"),
+            include_str!("../features/surfaces/security_page/overview.rs"),
+            include_str!("../features/surfaces/security_page/view.rs"),
             include_str!("../platform/mail/views.rs"),
             include_str!("../platform/sms/mod.rs"),
             include_str!("pages.rs"),
@@ -215,6 +219,7 @@ mod tests {
         ];
         let templates = crate::features::surfaces::hosted_pages::view::TEMPLATES
             .iter()
+            .chain(crate::features::surfaces::security_page::view::TEMPLATES)
             .chain(crate::features::surfaces::dev::view::TEMPLATES)
             .chain(crate::platform::mail::views::TEMPLATES)
             .map(|(_, source)| *source);

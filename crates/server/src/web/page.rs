@@ -117,13 +117,13 @@ impl Visit {
     }
 }
 
-/// Our own styles and scripts, the operator's logo, forms to ourselves and on to the app, nothing else, and no frame around it
+/// Our own styles and scripts, requests of those to ourselves, the operator's logo, forms to ourselves and on to the app, nothing else, and no frame around it
 /// (attack row 14).
 fn policy(form_origin: Option<&str>, logo_url: Option<&str>) -> HeaderValue {
     let form = form_origin.map(|origin| format!(" {origin}")).unwrap_or_default();
     let logo = logo_url.and_then(|url| url.split('/').nth(2)).map(|host| format!(" https://{host}")).unwrap_or_default();
     cookies::header(format!(
-        "default-src 'none'; style-src 'self'; img-src 'self' data:{logo}; script-src 'self'; form-action 'self'{form}; frame-ancestors 'none'; \
+        "default-src 'none'; style-src 'self'; img-src 'self' data:{logo}; script-src 'self'; connect-src 'self'; form-action 'self'{form}; frame-ancestors 'none'; \
          base-uri 'none'"
     ))
 }

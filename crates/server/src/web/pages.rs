@@ -337,7 +337,12 @@ const ICONS: &[(&str, &str)] = &[
     ("warn", r#"<path d="M10 3.2l7.6 13.4H2.4zM10 8.2v4M10 14.4v.1"/>"#),
     ("person", r#"<circle cx="10" cy="6.8" r="3.1"/><path d="M3.6 17c.4-3.6 3-5.4 6.4-5.4s6 1.8 6.4 5.4"/>"#),
     ("mail", r#"<rect x="2.4" y="4.4" width="15.2" height="11.6" rx="1.8"/><path d="M2.8 5.6L10 11l7.2-5.4"/>"#),
+    ("key", r#"<circle cx="6" cy="10" r="3.4"/><path d="M9.4 10h8.2v3M14.2 10v2.4"/>"#),
     ("back", r#"<path d="M11.8 5l-5 5 5 5"/>"#),
+    ("phone", r#"<rect x="5.8" y="2.2" width="8.4" height="15.6" rx="1.8"/><path d="M9 15.2h2"/>"#),
+    ("lines", r#"<rect x="3.6" y="2.6" width="12.8" height="14.8" rx="1.8"/><path d="M6.8 7h6.4M6.8 10h6.4M6.8 13h4"/>"#),
+    ("shield", r#"<path d="M10 2.6l6.2 2.2v4.6c0 3.9-2.5 6.6-6.2 8-3.7-1.4-6.2-4.1-6.2-8V4.8z"/>"#),
+    ("lock", r#"<rect x="4.4" y="9" width="11.2" height="8" rx="1.8"/><path d="M7 9V6.4a3 3 0 0 1 6 0V9"/>"#),
     ("device", r#"<rect x="2.2" y="4" width="15.6" height="10" rx="1.6"/><path d="M7 17h6"/>"#),
 ];
 

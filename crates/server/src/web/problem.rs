@@ -74,6 +74,10 @@ pub enum Problem {
     InvitationNotValid,
     /// Whoever signed in has another address than the invited one.
     InvitationForAnother,
+    /// The link of an impersonation was used, is over or was never made.
+    ImpersonationNotValid,
+    /// Nobody may act as this user now.
+    ImpersonationRefused,
     TooManyTries {
         minutes: u32,
     },
@@ -95,6 +99,8 @@ impl Problem {
             Self::LinkExpired { .. } => ("problem.link_expired.title", "problem.link_expired.text"),
             Self::InvitationNotValid => ("problem.invitation_not_valid.title", "problem.invitation_not_valid.text"),
             Self::InvitationForAnother => ("problem.invitation_for_another.title", "problem.invitation_for_another.text"),
+            Self::ImpersonationNotValid => ("problem.impersonation_not_valid.title", "problem.impersonation_not_valid.text"),
+            Self::ImpersonationRefused => ("problem.impersonation_refused.title", "problem.impersonation_refused.text"),
             Self::TooManyTries { .. } => ("problem.too_many_tries.title", "problem.too_many_tries.text"),
             Self::Broken => ("problem.broken.title", "problem.broken.text"),
             Self::NotFound => ("problem.not_found.title", "problem.not_found.text"),

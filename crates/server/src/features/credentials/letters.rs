@@ -84,8 +84,8 @@ impl Asked {
     }
 }
 
-/// `Chrome on macOS`. Out of a closed list, so that a forged header cannot put its own words into a mail.
-fn describe_browser(user_agent: &str) -> Option<String> {
+/// `Chrome on macOS`. Out of a closed list, so that a forged header cannot put its own words into a mail or onto a page.
+pub fn describe_browser(user_agent: &str) -> Option<String> {
     // Order matters: most browsers name the ones they descend from as well.
     const BROWSERS: [(&str, &str); 7] = [
         ("Edg", "Edge"),

@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod checks;
 pub mod device;
+pub mod impersonation;
 pub mod invitations;
 pub mod organization_memberships;
 pub mod organizations;

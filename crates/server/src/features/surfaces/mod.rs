@@ -11,5 +11,6 @@ pub mod identities;
 pub mod log_streams;
 pub mod operator;
 pub mod revocations;
+pub mod security_page;
 pub mod shared_signals;
 pub mod webhooks;

@@ -64,7 +64,7 @@ impl EventContextActor {
     fn of(actor: &Value) -> Self {
         let id = || actor["id"].as_str().unwrap_or_default().to_owned();
         match actor["source"].as_str() {
-            Some("api" | "user") => Self { id: id(), source: "api", name: None },
+            Some("api" | "user" | "impersonator") => Self { id: id(), source: "api", name: None },
             Some("operator") => Self { id: "operator".to_owned(), source: "system", name: Some("Operator") },
             _ => Self { id: "system".to_owned(), source: "system", name: None },
         }
@@ -106,6 +106,7 @@ mod tests {
         for (actor, id, source, name) in [
             (serde_json::json!({"source": "api", "id": "key_1"}), "key_1", "api", None),
             (serde_json::json!({"source": "user", "id": "user_1"}), "user_1", "api", None),
+            (serde_json::json!({"source": "impersonator", "id": "user_1", "email": "sam@support.test"}), "user_1", "api", None),
             (serde_json::json!({"source": "operator"}), "operator", "system", Some("Operator")),
             (serde_json::json!({"source": "system"}), "system", "system", None),
             (Value::Null, "system", "system", None),

@@ -197,7 +197,7 @@ fn sweep(cx: &Cx) -> JobFuture<'_> {
 /// CAEP 1.0 §2, `initiating_entity`.
 fn initiator(actor: &Actor) -> &'static str {
     match actor {
-        Actor::Api { .. } | Actor::Operator => "admin",
+        Actor::Api { .. } | Actor::Impersonator { .. } | Actor::Operator => "admin",
         Actor::User { .. } => "user",
         _ => "system",
     }

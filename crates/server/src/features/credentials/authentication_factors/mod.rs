@@ -13,6 +13,7 @@ mod store;
 mod tests;
 
 pub use model::{Challenge, ChallengeId, Enrolled, Factor, FactorId, FactorKind, FactorView, LIFETIME, MAX_PER_USER, PhoneNumber};
+pub use qr::data_uri as qr_code;
 pub use store::{find, find_challenged, is_enrolled, list_of_user};
 
 use std::time::Duration;
@@ -354,6 +355,14 @@ pub fn delete(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, scrib
         }
     }
     Ok(Some(factor))
+}
+
+/// Drops what the user began and never gave a right code for: whoever begins again does not run out of room.
+pub fn delete_unverified_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<(), DbError> {
+    for factor in store::list_all_of_user(tx, environment, user)?.into_iter().filter(|factor| !factor.is_verified()) {
+        delete(tx, environment, &factor.id, scribe)?;
+    }
+    Ok(())
 }
 
 /// Takes all factors of a user away, with the recovery codes: of an account whose address turns out to be somebody else's.

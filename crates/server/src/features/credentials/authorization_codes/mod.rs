@@ -4,11 +4,12 @@
 mod store;
 
 use std::time::Duration;
-pub use store::{close_of_user, find, insert, take};
+pub use store::{close_of_impersonation, close_of_user, find, insert, take};
 
 use gatewright_base::Timestamp;
 
 use crate::features::Feature;
+use crate::features::credentials::impersonations::ImpersonationId;
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 use crate::platform::jobs::{Job, JobFuture};
@@ -43,4 +44,6 @@ pub struct AuthorizationCode {
     /// The session that redeeming opened.
     pub session_id: Option<String>,
     pub used: bool,
+    /// The impersonation that it is to open a session of.
+    pub impersonation_id: Option<ImpersonationId>,
 }

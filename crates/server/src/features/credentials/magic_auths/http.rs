@@ -9,6 +9,7 @@ use super::model::{MagicAuthId, MagicAuthView};
 use super::{Asked, place, prepare, send, store};
 use crate::features::credentials::invitations;
 use crate::features::records::environments;
+use crate::features::records::sign_in_policies;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::{ApiError, ErrorBody};
@@ -65,8 +66,10 @@ async fn create(
         cx.db().read(move |tx| invitations::find_usable(tx, &id, &token, &email, now)).await?;
         environment.settings.sign_up = true;
     }
-    if !environment.settings.magic_auth {
-        return Err(ApiError::oauth("authentication_method_not_allowed", "Magic Auth is not allowed in this environment."));
+    let (of, address) = (environment.clone(), email.clone());
+    let policy = cx.db().read(move |tx| sign_in_policies::find_effective_for(tx, &of.id, &of.settings, None, address.key())).await?;
+    if !policy.magic_auth {
+        return Err(ApiError::oauth("authentication_method_not_allowed", "Magic Auth is not allowed for this address."));
     }
     let asked = Asked { lang: None, user_agent: body.user_agent };
     let prepared = prepare(&cx, &environment, &email, None, &asked).await?;

@@ -18,7 +18,7 @@ use gatewright_jose::MasterKey;
 
 use super::letters::{self, Asked, Kind, MailRefused};
 use super::one_time_codes::{self, LIFETIME, MINUTES, Place, Verdict};
-use super::{authentication_factors, passwords, sessions};
+use super::{authentication_factors, passkeys, passwords, sessions};
 use crate::features::Feature;
 use crate::features::records::environments::Environment;
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView};
@@ -163,7 +163,7 @@ fn find_or_insert_user(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) ->
 /// Tries the newest code of the user with `email`. Of any number of callers with the right code one gets `Redeemed`. Answer `Ok` to a refusal: it has counted a try.
 ///
 /// Redeeming proves the address. If it had not been proved before, whoever made the account may have been somebody else: the
-/// password they set, their second factors and the sessions they opened end here.
+/// password and the passkeys they set, their second factors and the sessions they opened end here.
 pub fn redeem(
     tx: &mut Tx<'_>,
     master_key: &MasterKey,
@@ -205,6 +205,7 @@ fn prove_email(tx: &mut Tx<'_>, environment: &EnvironmentId, user: User, scribe:
         revocations::insert_credential_change(tx, environment, &CredentialChange::password(user.id.as_str(), "delete"), scribe)?;
     }
     authentication_factors::delete_of_user(tx, environment, &user.id, scribe)?;
+    passkeys::delete_of_user(tx, environment, &user.id, scribe)?;
     sessions::end_of_user(tx, environment, &user.id, sessions::Ending::EmailProved, scribe)?;
     let proved = User { email_verified: true, updated_at: scribe.now, ..user };
     scribe.record(tx, environment, &Event::new("user.updated", UserView::from(&proved)))?;

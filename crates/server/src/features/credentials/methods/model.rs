@@ -124,6 +124,8 @@ pub fn authentication_methods(method: Method, second_factor: Option<SecondFactor
 
 #[cfg(test)]
 mod tests {
+    use gatewright_jose::assurance;
+
     use super::*;
 
     #[test]
@@ -141,6 +143,19 @@ mod tests {
             (Method::Impersonation, None, &[]),
         ] {
             assert_eq!(authentication_methods(method, second_factor), expected, "{method:?} {second_factor:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_reads_the_token_counts_two_factors_where_two_were_proved() {
+        for method in Method::ALL {
+            for second_factor in [None].into_iter().chain(SecondFactor::ALL.map(Some)) {
+                let amr = authentication_methods(method, second_factor);
+                let acr = assurance::acr(second_factor.is_some());
+                for acr in [Some(acr), None] {
+                    assert_eq!(assurance::is_multi_factor(acr, &amr), second_factor.is_some(), "{method:?} {second_factor:?} {acr:?}");
+                }
+            }
         }
     }
 

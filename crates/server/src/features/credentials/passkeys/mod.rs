@@ -72,7 +72,6 @@ impl NotRegistered {
 
 /// What became of an answer at sign-in.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
 pub enum SignIn {
     Proved {
         user: User,

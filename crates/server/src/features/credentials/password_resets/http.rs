@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::model::{Dead, PasswordResetId, PasswordResetView};
-use super::{Asked, ConfirmRefused, confirm_as, link, look_up, open_token, prepare, send, store};
+use super::{Asked, ConfirmRefused, confirm_as, link, look_up, open_token, passwords_allowed, prepare, send, store};
 use crate::features::credentials::passwords;
 use crate::features::records::environments;
 use crate::features::records::users::{EmailAddress, UserView};
@@ -54,7 +54,7 @@ async fn create(
 ) -> Result<(StatusCode, axum::Json<PasswordResetView>), ApiError> {
     let email = EmailAddress::parse(&body.email).ok_or_else(|| ApiError::invalid(&[("email", "invalid_email")]))?;
     let environment = environments::load(&cx, &caller.environment).await?;
-    if !environment.settings.password {
+    if !passwords_allowed(&cx, &environment, &email).await? {
         return Err(passwords_off());
     }
     let prepared = prepare(&cx, &environment, &email, &Asked::default()).await?;
@@ -91,7 +91,7 @@ async fn confirm(
     let found = look_up(&cx, body.token.reveal()).await?.filter(|open| open.environment.id == caller.environment);
     // The token is not quoted: it may be one letter off a good one.
     let open = found.ok_or_else(|| ApiError::plain(StatusCode::NOT_FOUND, "entity_not_found", "Password reset token not found."))?;
-    if !open.environment.settings.password {
+    if !open.passwords_allowed {
         return Err(passwords_off());
     }
     open.decide(cx.now()).map_err(dead)?;
@@ -114,5 +114,5 @@ fn dead(dead: Dead) -> ApiError {
 }
 
 fn passwords_off() -> ApiError {
-    ApiError::plain(StatusCode::FORBIDDEN, "email_password_auth_disabled", "Password sign-in is not allowed in this environment.")
+    ApiError::plain(StatusCode::FORBIDDEN, "email_password_auth_disabled", "Password sign-in is not allowed for this address.")
 }

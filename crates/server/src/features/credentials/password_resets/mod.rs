@@ -16,9 +16,10 @@ use gatewright_jose::{MasterKey, hash_secret, random_token};
 
 use super::letters::{self, Asked, Kind, MailRefused};
 use super::passwords::{self, Busy, Weakness};
-use super::{authentication_factors, sessions};
+use super::{authentication_factors, passkeys, sessions};
 use crate::features::Feature;
 use crate::features::records::environments::{self, Environment};
+use crate::features::records::sign_in_policies;
 use crate::features::records::users::{self, EmailAddress, User, UserId, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -67,6 +68,8 @@ pub struct Open {
     pub environment: Environment,
     pub reset: PasswordReset,
     pub user: User,
+    /// Where the environment, or the owner of the address's domain, has no passwords, there is none to set.
+    passwords_allowed: bool,
 }
 
 /// Why a new password was not set.
@@ -136,7 +139,7 @@ pub fn send(tx: &mut Tx<'_>, prepared: &Prepared, scribe: &Scribe) -> Result<Opt
 /// What a link is for, if it works: not used, not expired, for an address the user still has, where passwords are allowed.
 pub async fn find_by_token(cx: &Cx, token: &str) -> Result<Option<Open>, DbError> {
     let now = cx.now();
-    Ok(look_up(cx, token).await?.filter(|open| open.environment.settings.password && open.decide(now).is_ok()))
+    Ok(look_up(cx, token).await?.filter(|open| open.passwords_allowed && open.decide(now).is_ok()))
 }
 
 async fn look_up(cx: &Cx, token: &str) -> Result<Option<Open>, DbError> {
@@ -147,8 +150,21 @@ async fn look_up(cx: &Cx, token: &str) -> Result<Option<Open>, DbError> {
     cx.db()
         .read(move |tx| {
             let Some((id, reset)) = store::find_by_token(tx, &hash)? else { return Ok(None) };
-            let (environment, user) = (environments::find(tx, &id)?, users::find(tx, &id, &reset.user_id)?);
-            Ok(environment.zip(user).map(|(environment, user)| Open { environment, reset, user }))
+            let found = environments::find(tx, &id)?.zip(users::find(tx, &id, &reset.user_id)?);
+            let Some((environment, user)) = found else { return Ok(None) };
+            let policy = sign_in_policies::find_effective_for(tx, &id, &environment.settings, None, user.email.key())?;
+            Ok(Some(Open { environment, reset, user, passwords_allowed: policy.password }))
+        })
+        .await
+}
+
+/// Whether whoever has this address may have a password. Its domain alone says so, not whether anybody has the address.
+pub async fn passwords_allowed(cx: &Cx, environment: &Environment, email: &EmailAddress) -> Result<bool, DbError> {
+    let (environment, email) = (environment.clone(), email.clone());
+    cx.db()
+        .read(move |tx| {
+            let policy = sign_in_policies::find_effective_for(tx, &environment.id, &environment.settings, None, email.key())?;
+            Ok(policy.password)
         })
         .await
 }
@@ -167,7 +183,7 @@ pub async fn confirm(cx: &Cx, open: &Open, new_password: &Secret<String>, asked:
 }
 
 async fn confirm_as(cx: &Cx, open: &Open, new_password: &Secret<String>, asked: &Asked, actor: Actor) -> Result<User, ConfirmRefused> {
-    let Open { environment, reset, user } = open;
+    let Open { environment, reset, user, .. } = open;
     passwords::check_strength(cx, new_password.reveal(), &user.email).map_err(ConfirmRefused::Weak)?;
     let hash = passwords::hash(cx, new_password).await?;
     let mail = PasswordChanged { reset_href: cx.url("/forgot-password"), facts: asked.facts(cx, &user.email) };
@@ -197,8 +213,10 @@ fn confirm_in(
     store::close_of_user(tx, environment, &user.id, now)?;
     let proved = users::mark_email_verified(tx, environment, &user.id, user.email.key(), now)?;
     if proved {
-        // The address was nobody's until now: whoever enrolled a factor before may have been somebody else, and would lock its owner out.
+        // The address was nobody's until now: whoever enrolled a factor or made a passkey before may have been
+        // somebody else, who would lock its owner out or come back.
         authentication_factors::delete_of_user(tx, environment, &user.id, scribe)?;
+        passkeys::delete_of_user(tx, environment, &user.id, scribe)?;
     }
     sessions::end_of_user(tx, environment, &user.id, sessions::Ending::PasswordChanged, scribe)?;
     revocations::insert_credential_change(tx, environment, &CredentialChange::password(user.id.as_str(), "update"), scribe)?;

@@ -34,6 +34,8 @@ pub struct PendingAuthentication {
     pub method: Method,
     /// What was proved beside it before the sign-in stopped.
     pub second_factor: Option<SecondFactor>,
+    /// The organization that the sign-in is for, if it was asked for or chosen before it stopped.
+    pub organization_id: Option<String>,
     pub email_verification_id: Option<String>,
     pub ip_address: Option<String>,
     pub user_agent: Option<String>,

@@ -30,7 +30,8 @@ pub fn insert(
             pending.authenticated_at,
             pending.fresh,
             pending.invitation_hash.clone(),
-            SecondFactor::to_row(pending.second_factor)
+            SecondFactor::to_row(pending.second_factor),
+            pending.organization_id.clone()
         ],
     )
     .map(drop)
@@ -75,15 +76,16 @@ fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, D
         fresh: row.int()? != 0,
         invitation_hash: row.opt_text()?,
         second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
+        organization_id: row.opt_text()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
      email_verification_id, ip_address, user_agent, expires_at, created_at, authenticated_at, fresh, \
-     invitation_hash, second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+     invitation_hash, second_factor, organization_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 // A row of the release before has neither: it was proved when it was made.
 pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
-     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor FROM pending_authentications \
+     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id FROM pending_authentications \
      WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
      AND used_at IS NULL AND expires_at > $5";
 pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \

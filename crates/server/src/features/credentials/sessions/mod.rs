@@ -9,13 +9,13 @@ pub mod tokens;
 
 pub use model::{Ending, RefreshToken, Session, SessionId, SessionView};
 pub use standing::{Standing, find_active_membership, find_standing};
-pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, mark_switched, rotate};
+pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, list_active, mark_switched, rotate};
 
 use std::time::Duration;
 
 use gatewright_db::{DbError, Tx};
 
-use super::{authorization_codes, browser_sessions, pending_authentications};
+use super::{authorization_codes, browser_sessions, impersonations, pending_authentications};
 use crate::features::Feature;
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::{self, UserId};
@@ -60,6 +60,22 @@ pub fn end_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, 
     record_revoked(tx, environment, &ended, why, scribe)
 }
 
+/// As [`end_of_user`], for a person who goes on in one browser: its session stays, by the hash of its token.
+pub fn end_elsewhere(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &UserId,
+    browser_token_hash: &str,
+    why: Ending,
+    scribe: &Scribe,
+) -> Result<u64, DbError> {
+    let ended = store::mark_ended_of_user(tx, environment, user, scribe.now)?;
+    browser_sessions::delete_others_of_user(tx, environment, user, browser_token_hash)?;
+    pending_authentications::close_of_user(tx, environment, user, scribe.now)?;
+    authorization_codes::close_of_user(tx, environment, user, scribe.now)?;
+    record_revoked(tx, environment, &ended, why, scribe)
+}
+
 /// Lets guards know of a user who is about to be deleted with all sessions. By the sessions' ids too: those are right whatever the
 /// clocks of two nodes say of which came first, a token or the end of its user.
 pub fn revoke_of_deleted_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, scribe: &Scribe) -> Result<(), DbError> {
@@ -69,6 +85,7 @@ pub fn revoke_of_deleted_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user
     revocations::insert(tx, environment, &of_user, scribe)?;
     for session in store::mark_ended_of_user(tx, environment, user, scribe.now)? {
         revocations::insert(tx, environment, &revocation(&session, reason), scribe)?;
+        end_impersonation(tx, environment, &session, reason, scribe)?;
     }
     Ok(())
 }
@@ -103,8 +120,16 @@ fn record_revoked(tx: &mut Tx<'_>, environment: &EnvironmentId, ended: &[Session
     for session in ended {
         revocations::insert(tx, environment, &revocation(session, why.as_str()), scribe)?;
         scribe.record(tx, environment, &Event::new("session.revoked", SessionView::of(session, scribe.now)))?;
+        end_impersonation(tx, environment, session, why.as_str(), scribe)?;
     }
     Ok(ended.len() as u64)
+}
+
+fn end_impersonation(tx: &mut Tx<'_>, environment: &EnvironmentId, session: &Session, why: &str, scribe: &Scribe) -> Result<(), DbError> {
+    match session.impersonator {
+        Some(_) => impersonations::end_of_session(tx, environment, session.id.as_str(), why, scribe),
+        None => Ok(()),
+    }
 }
 
 fn revocation(session: &Session, reason: &'static str) -> Revocation {

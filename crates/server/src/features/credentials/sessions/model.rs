@@ -2,6 +2,7 @@ use gatewright_base::{Id, Kind, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::features::credentials::impersonations::Impersonator;
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::users::UserId;
 
@@ -28,13 +29,14 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Who acts as the user in this session.
+    pub impersonator: Option<Impersonator>,
 }
 
 impl Session {
-    /// Ended, expired, or idle for longer than the environment allows: refused all the same.
-    pub fn is_live(&self, now: Timestamp, inactivity_seconds: Option<u32>) -> bool {
-        let idle = inactivity_seconds.is_some_and(|s| now.since(self.last_active_at).as_secs() >= u64::from(s));
-        self.ended_at.is_none() && now < self.expires_at && !idle
+    /// Neither ended nor expired. Whether it may go on is a matter of the policy, too.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.expires_at
     }
 }
 
@@ -53,6 +55,8 @@ pub enum Ending {
     MembershipEnded,
     OrganizationDeleted,
     UserDeleted,
+    /// By the operation that ends an impersonation.
+    ImpersonationEnded,
 }
 
 impl Ending {
@@ -68,6 +72,7 @@ impl Ending {
             Self::MembershipEnded => "membership_ended",
             Self::OrganizationDeleted => "organization_deleted",
             Self::UserDeleted => "user_deleted",
+            Self::ImpersonationEnded => "impersonation_ended",
         }
     }
 }
@@ -127,7 +132,7 @@ impl SessionView {
             id: session.id.to_string(),
             ip_address: session.ip_address.clone(),
             organization_id: session.organization_id.clone(),
-            impersonator: None,
+            impersonator: session.impersonator.clone(),
             user_agent: session.user_agent.clone(),
             user_id: session.user_id.to_string(),
             auth_method: session.method.as_session_method(),
@@ -138,14 +143,6 @@ impl SessionView {
             updated_at: session.updated_at,
         }
     }
-}
-
-/// Who acted as the user. Present only on impersonated sessions.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Impersonator {
-    email: String,
-    #[schema(required)]
-    reason: Option<String>,
 }
 
 #[derive(ToSchema)]

@@ -2,6 +2,7 @@ use gatewright_base::{Page, PageQuery, Timestamp};
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{RefreshToken, Session, SessionId};
+use crate::features::credentials::impersonations::Impersonator;
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::users::UserId;
@@ -22,7 +23,9 @@ pub fn insert(tx: &mut Tx<'_>, environment: &EnvironmentId, session: &Session) -
             session.authenticated_at,
             session.expires_at,
             session.created_at,
-            SecondFactor::to_row(session.second_factor)
+            SecondFactor::to_row(session.second_factor),
+            session.impersonator.as_ref().map(|who| who.email.clone()),
+            session.impersonator.as_ref().and_then(|who| who.reason.clone())
         ],
     )
     .map(drop)
@@ -170,7 +173,12 @@ fn from_row(mut row: Row) -> Result<Session, DbError> {
         created_at: row.time()?,
         updated_at: row.time()?,
         second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
+        impersonator: impersonator(row.opt_text()?, row.opt_text()?),
     })
+}
+
+fn impersonator(email: Option<String>, reason: Option<String>) -> Option<Impersonator> {
+    email.map(|email| Impersonator { email, reason })
 }
 
 macro_rules! columns {
@@ -178,15 +186,15 @@ macro_rules! columns {
         concat!(
             $before,
             " id, client_id, user_id, organization_id, method, ip_address, user_agent, authenticated_at, last_active_at, \
-             expires_at, ended_at, created_at, updated_at, second_factor ",
+             expires_at, ended_at, created_at, updated_at, second_factor, impersonator_email, impersonator_reason ",
             $after
         )
     };
 }
 
 pub const INSERT: &str = "INSERT INTO sessions (id, environment_id, client_id, user_id, organization_id, method, ip_address, user_agent, \
-     authenticated_at, last_active_at, expires_at, created_at, updated_at, second_factor) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $10, $11, $11, $12)";
+     authenticated_at, last_active_at, expires_at, created_at, updated_at, second_factor, impersonator_email, impersonator_reason) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $10, $11, $11, $12, $13, $14)";
 pub const FIND: &str = columns!("SELECT", "FROM sessions WHERE environment_id = $1 AND id = $2");
 pub const FIND_ENVIRONMENT: &str = "SELECT environment_id FROM sessions WHERE id = $1";
 pub const MARK_ENDED: &str = columns!(

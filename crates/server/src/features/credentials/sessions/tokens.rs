@@ -1,7 +1,7 @@
 //! Access tokens (contract 3.1): RS256, no `aud` unless the environment's template sets one.
 
 use gatewright_base::{Rng, Timestamp, mint_ulid};
-use gatewright_jose::SigningKey;
+use gatewright_jose::{SigningKey, assurance};
 use serde_json::{Map, Value};
 
 use super::model::Session;
@@ -50,6 +50,15 @@ pub fn issuer(client: &Client, public_url: &str) -> String {
     settings.issuer.clone().unwrap_or_else(|| format!("{public_url}/user_management/{}", client.id))
 }
 
+/// Seconds that an access token minted now lives. One of an impersonation never outlives its session, whatever is set for tokens.
+pub fn lifetime(client: &Client, session: &Session, now: Timestamp) -> u32 {
+    let usual = client.environment.settings.access_token_seconds;
+    if session.impersonator.is_none() {
+        return usual;
+    }
+    u32::try_from(session.expires_at.seconds() - now.seconds()).unwrap_or_default().min(usual)
+}
+
 fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<String, Value>, TokenError> {
     let TokenFacts { client, session, user, standing, template, public_url } = facts;
     let mut claims = Map::new();
@@ -62,7 +71,11 @@ fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<S
     claims.insert("auth_time".into(), session.authenticated_at.seconds().into());
     let amr = authentication_methods(session.method, session.second_factor);
     if !amr.is_empty() {
+        claims.insert("acr".into(), assurance::acr(session.second_factor.is_some()).into());
         claims.insert("amr".into(), amr.into());
+    }
+    if let Some(impersonator) = &session.impersonator {
+        claims.insert("act".into(), serde_json::json!({"sub": impersonator.email}));
     }
     if let Some(Tenancy { organization, grants, .. }) = &standing.tenancy {
         claims.insert("org_id".into(), organization.id.as_str().into());
@@ -76,7 +89,7 @@ fn claims(facts: &TokenFacts<'_>, now: Timestamp, rng: &dyn Rng) -> Result<Map<S
         claims.insert("feature_flags".into(), standing.feature_flags.as_slice().into());
     }
     claims.insert("iat".into(), issued.into());
-    claims.insert("exp".into(), (issued + i64::from(client.environment.settings.access_token_seconds)).into());
+    claims.insert("exp".into(), (issued + i64::from(lifetime(client, session, now))).into());
     if let Some(template) = template {
         let rendered = jwt_templates::render(template, &template_facts(user, standing)).map_err(|error| match error {
             jwt_templates::RenderError::TooBig => TokenError::TooBig,

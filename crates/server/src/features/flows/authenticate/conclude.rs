@@ -11,6 +11,7 @@ use super::model::{AuthenticateResponse, Decision, FactorChoice, Factors, Facts,
 use super::wire::{refusal_error, step_up_error};
 use super::{inviting, joining};
 use crate::features::credentials::authentication_factors;
+use crate::features::credentials::impersonations::{self, Impersonation};
 use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::{Method, SecondFactor};
@@ -22,6 +23,7 @@ use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
 use crate::features::records::organization_memberships;
 use crate::features::records::organizations::{self, OrganizationId};
+use crate::features::records::sign_in_policies::{self, Policy};
 use crate::features::records::users::{self, User, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -49,6 +51,8 @@ pub struct Attempt {
     pub asked: Asked,
     /// Whether somebody proved something just now, so that `authentication.*_succeeded` is still to be written.
     pub record_success: bool,
+    /// What lets support in, if it is not the user. Set with [`Method::Impersonation`] alone.
+    pub impersonation: Option<Impersonation>,
 }
 
 /// The one-time thing that this sign-in uses up, in the very transaction that opens the session.
@@ -82,13 +86,13 @@ pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<Authent
     };
     match decided.decision {
         Decision::Issue(permit) => {
-            let ready = ready.ok_or_else(|| refusal_error(Refusal::NotAMember))?;
-            issue(cx, attempt, permit, spend, ready).await
+            let ready = ready.ok_or_else(|| refusal_error(Refusal::NotAMember, attempt.user.email.as_str()))?;
+            issue(cx, attempt, permit, spend, &decided.policy, ready).await
         }
         Decision::StepUp(step) => Err(step_up(cx, &attempt, step, spend).await?.error),
         Decision::Refuse(refusal) => {
             record_refusal(cx, &attempt, refusal).await?;
-            Err(refusal_error(refusal))
+            Err(refusal_error(refusal, attempt.user.email.as_str()))
         }
     }
 }
@@ -102,11 +106,11 @@ struct Ready {
 
 /// The decision and, where it is to issue, what that takes.
 async fn prepare(cx: &Cx, attempt: &Attempt) -> Result<(Decided, Option<Ready>), DbError> {
-    let (cx_in, attempt) = (cx.clone(), attempt.clone());
+    let (cx_in, attempt, now) = (cx.clone(), attempt.clone(), cx.now());
     cx.db()
         .read(move |tx| {
             let environment = &attempt.client.environment.id;
-            let decided = decide_for(tx, &attempt)?;
+            let decided = decide_for(tx, &attempt, now)?;
             let Decision::Issue(permit) = &decided.decision else { return Ok((decided, None)) };
             let standing = sessions::find_standing(tx, environment, &attempt.user.id, permit.organization_id())?;
             let Some(standing) = standing else { return Ok((decided, None)) };
@@ -117,11 +121,17 @@ async fn prepare(cx: &Cx, attempt: &Attempt) -> Result<(Decided, Option<Ready>),
         .await
 }
 
+/// The decision as it would be now; nothing follows from it.
+pub fn decide_in(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> Result<Decision, DbError> {
+    Ok(decide_for(tx, attempt, now)?.decision)
+}
+
 /// Decides a sign-in at the hosted pages. Whoever joins an organization by the domain of their address has joined when this returns.
 pub async fn decide_sign_in(cx: &Cx, attempt: &Attempt) -> Result<Decision, DbError> {
+    let now = cx.now();
     let read = || {
         let attempt = attempt.clone();
-        cx.db().read(move |tx| decide_for(tx, &attempt))
+        cx.db().read(move |tx| decide_for(tx, &attempt, now))
     };
     let decided = read().await?;
     match decided.joins {
@@ -138,27 +148,66 @@ pub async fn decide_sign_in(cx: &Cx, attempt: &Attempt) -> Result<Decision, DbEr
 pub(super) struct Decided {
     pub(super) decision: Decision,
     joins: Option<OrganizationId>,
+    /// What it was decided under.
+    policy: Policy,
 }
 
 /// Gathers what the decision needs. Required connections have no tables yet: there are none of them, which is what the empty facts
 /// say.
-pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<Decided, DbError> {
-    let environment = &attempt.client.environment;
+pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> Result<Decided, DbError> {
+    let (environment, user) = (&attempt.client.environment, &attempt.user);
     let organizations = if attempt.without_organization { Vec::new() } else { list_choices(tx, &environment.id, attempt)? };
-    let factor_choices = list_factor_choices(tx, &environment.id, &attempt.user.id)?;
+    let capture = joining::find_capture(tx, &environment.id, user)?;
+    let entered = find_entered(attempt, &organizations, capture.as_ref());
+    let policy = sign_in_policies::find_effective_for(tx, &environment.id, &environment.settings, entered.as_ref(), user.email.key())?;
+    let factor_choices = list_factor_choices(tx, &environment.id, &user.id)?;
     let facts = Facts {
         method: attempt.method,
-        email_verified: attempt.user.email_verified,
+        age: now.since(attempt.authenticated_at),
+        email_verified: user.email_verified,
         organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
         without_organization: attempt.without_organization,
         factors: Factors { enrolled: !factor_choices.is_empty(), proved: attempt.second_factor.is_some() },
         factor_choices: &factor_choices,
         sso_connections: &[],
+        impersonation: environment.settings.impersonation && attempt.impersonation.is_some(),
     };
-    let decision = decide(&environment.settings, &facts);
-    let joins = if decision.is_proved() { joining::find_capture(tx, &environment.id, &attempt.user)? } else { None };
-    Ok(Decided { decision, joins })
+    let decision = decide(&policy, &facts);
+    // Support never makes anybody a member of anything.
+    let joins = capture.filter(|_| decision.is_proved() && attempt.method != Method::Impersonation);
+    Ok(Decided { decision, joins, policy })
+}
+
+/// The organization that this sign-in enters if nothing stands against it: the one asked for, or the only one there is. Whoever joins by
+/// an invitation or by their domain meets what that organization asks for before they join. None while there is a choice, and for a
+/// stranger.
+fn find_entered(attempt: &Attempt, organizations: &[OrganizationChoice], capture: Option<&OrganizationId>) -> Option<OrganizationId> {
+    if let Some(joined) = attempt.invitation.as_ref().and_then(|invitation| invitation.organization_id.clone()) {
+        return Some(joined);
+    }
+    if attempt.without_organization {
+        return None;
+    }
+    match (&attempt.requested_organization, organizations) {
+        (_, [only]) => Some(OrganizationId::from_text(only.id.as_str())),
+        (None, []) => capture.cloned(),
+        (Some(requested), []) => capture.filter(|capture| capture.as_str() == requested).cloned(),
+        (_, _) => None,
+    }
+}
+
+/// The organization that a sign-in enters which was refused: whose policy asked for more.
+pub async fn find_entered_by(cx: &Cx, attempt: &Attempt) -> Result<Option<OrganizationId>, DbError> {
+    let attempt = attempt.clone();
+    cx.db()
+        .read(move |tx| {
+            let environment = &attempt.client.environment.id;
+            let organizations = if attempt.without_organization { Vec::new() } else { list_choices(tx, environment, &attempt)? };
+            let capture = joining::find_capture(tx, environment, &attempt.user)?;
+            Ok(find_entered(&attempt, &organizations, capture.as_ref()))
+        })
+        .await
 }
 
 fn list_factor_choices(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &users::UserId) -> Result<Vec<FactorChoice>, DbError> {
@@ -223,6 +272,7 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         step: step.code(),
         method: attempt.method,
         second_factor: attempt.second_factor,
+        organization_id: attempt.requested_organization.clone(),
         email_verification_id: verification.as_ref().map(|v| v.id().to_string()),
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
@@ -255,10 +305,16 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
     Ok(Waiting { pending_token: token, error })
 }
 
-async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: Ready) -> Result<AuthenticateResponse, ApiError> {
+async fn issue(
+    cx: &Cx,
+    attempt: Attempt,
+    permit: Permit,
+    spend: Spend,
+    policy: &Policy,
+    ready: Ready,
+) -> Result<AuthenticateResponse, ApiError> {
     let Ready { standing, signer, template } = ready;
     let now = cx.now();
-    let settings = &attempt.client.environment.settings;
     let session = Session {
         id: SessionId::mint(now, cx.rng()),
         client_id: attempt.client.id.to_string(),
@@ -270,13 +326,21 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
         user_agent: attempt.origin.user_agent.clone(),
         authenticated_at: attempt.authenticated_at,
         last_active_at: now,
-        expires_at: now.plus(settings.session()),
+        // From the proof on, so that a sign-in of the browser gives every app the same end.
+        expires_at: match &attempt.impersonation {
+            Some(impersonation) => impersonations::session_end(impersonation, now, policy.session()),
+            None => attempt.authenticated_at.plus(policy.session()),
+        },
         ended_at: None,
         created_at: now,
         updated_at: now,
+        impersonator: attempt.impersonation.as_ref().map(|impersonation| impersonation.impersonator.clone()),
     };
     let mut user = attempt.user.clone();
-    user.last_sign_in_at = Some(now);
+    // The user did not sign in when somebody of support did.
+    if attempt.impersonation.is_none() {
+        user.last_sign_in_at = Some(now);
+    }
     let facts = tokens::TokenFacts {
         client: &attempt.client,
         session: &session,
@@ -287,26 +351,35 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
     };
     // Signed before the transaction, so that the writer does not wait for RSA; it leaves this function only after the commit.
     let access_token = tokens::mint(&facts, &signer, now, cx.rng()).map_err(token_error)?;
-    let refresh_token = random_token(cx.rng());
+    let (refresh_token, email) = (random_token(cx.rng()), user.email.clone());
     let response = AuthenticateResponse {
         user: UserView::from(&user),
         organization_id: session.organization_id.clone(),
         access_token,
         authentication_method: attempt.method.as_str(),
         token_type: "Bearer",
-        expires_in: settings.access_token_seconds,
+        impersonator: session.impersonator.clone(),
+        expires_in: tokens::lifetime(&attempt.client, &session, now),
         refresh_token: refresh_token.clone(),
     };
-    let scribe = cx.scribe(Actor::User { id: user.id.to_string() });
+    let scribe = cx.scribe(match &session.impersonator {
+        Some(impersonator) => impersonations::actor(impersonator, &user.id),
+        None => Actor::User { id: user.id.to_string() },
+    });
     let (environment, refresh_hash) = (attempt.client.environment.id.clone(), hash_secret(&refresh_token));
     let opened = cx
         .db()
         .write(move |tx| {
             // The user's row first, and held: who changes the user, or ends a membership, takes it first as well. Either
             // their change is there already, or it comes after this and ends what is opened here.
-            if !users::mark_signed_in(tx, &environment, &user.id, now)?
-                || !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)?
-            {
+            let is_there = match &attempt.impersonation {
+                Some(impersonation) => {
+                    users::lock(tx, &environment, &user.id)?
+                        && impersonations::mark_session(tx, &environment, &impersonation.id, session.id.as_str(), now)?
+                }
+                None => users::mark_signed_in(tx, &environment, &user.id, now)?,
+            };
+            if !is_there || !spend_in(tx, &environment, attempt.client.id.as_str(), &spend, session.id.as_str(), now)? {
                 return Err(NotOpened::Spent);
             }
             if let Some(organization) = &session.organization_id
@@ -326,7 +399,7 @@ async fn issue(cx: &Cx, attempt: Attempt, permit: Permit, spend: Spend, ready: R
     match opened {
         Ok(()) => Ok(response),
         Err(NotOpened::Spent) => Err(spent()),
-        Err(NotOpened::NotAMember) => Err(refusal_error(Refusal::NotAMember)),
+        Err(NotOpened::NotAMember) => Err(refusal_error(Refusal::NotAMember, email.as_str())),
         Err(NotOpened::Db(error)) => Err(error.into()),
     }
 }

@@ -22,17 +22,18 @@ pub struct Origin {
 
 /// Records `authentication.<method>_failed`, if there is such an event of the method.
 #[expect(clippy::too_many_arguments, reason = "one per field of the event")]
-pub fn record_failure(
+pub fn record_failure<'a>(
     tx: &mut Tx<'_>,
     environment: &EnvironmentId,
     method: Method,
     user: Option<&UserId>,
-    email: &str,
+    email: impl Into<Option<&'a str>>,
     origin: &Origin,
     code: &str,
     scribe: &Scribe,
 ) -> Result<(), DbError> {
     let Some(name) = method.event_name(false) else { return Ok(()) };
+    let email: Option<&str> = email.into();
     let data = json!({
         "type": method.event_type(),
         "status": "failed",
@@ -132,7 +133,11 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
     let (environment, scribe) = (attempt.client.environment.id.clone(), cx.scribe(Actor::System));
     let reason = match refusal {
         Refusal::MethodNotAllowed => "method_not_allowed",
+        Refusal::OrganizationMethods(_) => "organization_methods",
+        Refusal::TooOld => "sign_in_too_old",
         Refusal::NotAMember => "not_a_member",
+        Refusal::AddressNotProved => "email_not_verified",
+        Refusal::OrganizationNotNamed => "organization_required",
     };
     let event = Event::new(
         "authentication.refused",

@@ -37,6 +37,9 @@ pub struct AuthenticateRequest {
     pub code_verifier: Option<String>,
     pub email: Option<String>,
     pub password: Option<String>,
+    /// `AuthenticationResponseJSON` of a passkey, as an object or as its text.
+    #[schema(value_type = Option<Object>)]
+    pub credential: Option<serde_json::Value>,
     pub refresh_token: Option<String>,
     pub organization_id: Option<String>,
     pub pending_authentication_token: Option<String>,
@@ -79,6 +82,9 @@ enum GrantType {
     RadarSmsChallenge,
     #[schema(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    /// Ours, not the contract's.
+    #[schema(rename = "urn:gatewright:oauth:grant-type:passkey")]
+    Passkey,
 }
 
 /// Signs a user in by one of the grants, or renews a session.

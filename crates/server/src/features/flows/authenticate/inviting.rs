@@ -4,6 +4,7 @@
 
 use super::conclude::{Attempt, decide_for};
 use crate::features::credentials::invitations::{self, Invitation, Refusal};
+use crate::features::credentials::methods::Method;
 use crate::features::records::users::{self, EmailAddress};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -34,9 +35,14 @@ pub async fn find_carried(cx: &Cx, environment: &EnvironmentId, token_hash: Opti
 /// Accepts the attempt's invitation, if it brings one and the person has proved all there is to prove. The attempt then asks for the
 /// organization of the invitation, unless it asks for another.
 pub async fn accept_invitation(cx: &Cx, attempt: Attempt) -> Result<Attempt, ApiError> {
+    // Support joins nothing in the user's name.
+    if attempt.method == Method::Impersonation {
+        return Ok(Attempt { invitation: None, ..attempt });
+    }
     let Some(invitation) = attempt.invitation.clone() else { return Ok(attempt) };
     let probe = Attempt { requested_organization: None, without_organization: true, ..attempt.clone() };
-    if !cx.db().read(move |tx| decide_for(tx, &probe)).await?.decision.is_proved() {
+    let now = cx.now();
+    if !cx.db().read(move |tx| decide_for(tx, &probe, now)).await?.decision.is_proved() {
         return Ok(attempt);
     }
     let organization = invitation.organization_id.as_ref().map(ToString::to_string);

@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::features::credentials::methods::{Method, SecondFactor};
-use crate::features::records::environments::{Mfa, Settings};
+use crate::features::credentials::impersonations::Impersonator;
+use crate::features::credentials::methods::Method;
+use crate::features::records::environments::Mfa;
+use crate::features::records::sign_in_policies::{Methods, Policy};
 use crate::features::records::users::UserView;
 
 /// What is known about a sign-in when it is decided. Gathered by `conclude`; the decision itself looks nothing up.
@@ -10,6 +14,8 @@ use crate::features::records::users::UserView;
 pub struct Facts<'a> {
     /// What was proved.
     pub method: Method,
+    /// How long ago: nothing for a proof of this moment, more where the browser's session answers.
+    pub age: Duration,
     pub email_verified: bool,
     /// Organizations the user is an active member of, or only the requested one if they are.
     pub organizations: &'a [OrganizationChoice],
@@ -21,6 +27,8 @@ pub struct Facts<'a> {
     pub factor_choices: &'a [FactorChoice],
     /// Connections that the user's domain or organization insists on.
     pub sso_connections: &'a [String],
+    /// Whether there is a confirmed impersonation, and the environment lets support act as its users.
+    pub impersonation: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,7 +66,14 @@ impl Decision {
     pub fn is_proved(&self) -> bool {
         match self {
             Self::Issue(_) | Self::StepUp(StepUp::OrganizationSelection(_)) | Self::Refuse(Refusal::NotAMember) => true,
-            Self::StepUp(_) | Self::Refuse(Refusal::MethodNotAllowed) => false,
+            Self::StepUp(_)
+            | Self::Refuse(
+                Refusal::MethodNotAllowed
+                | Refusal::OrganizationMethods(_)
+                | Refusal::TooOld
+                | Refusal::AddressNotProved
+                | Refusal::OrganizationNotNamed,
+            ) => false,
         }
     }
 }
@@ -106,22 +121,31 @@ impl StepUp {
 pub enum Refusal {
     /// The environment has this method switched off.
     MethodNotAllowed,
+    /// The organization that is entered, or the owner of the address's domain, wants another method: one of these.
+    OrganizationMethods(Methods),
+    /// The person proved who they are, longer ago than the policy lets a session live.
+    TooOld,
     /// The user is not an active member of the organization asked for.
     NotAMember,
+    /// Nobody has proved the address of the user whom support wants to act as.
+    AddressNotProved,
+    /// Support wants to act as a member of several organizations and names none of them.
+    OrganizationNotNamed,
 }
 
-/// The one decision. Order matters: what the environment forbids, then who must be asked elsewhere, then what this person still
-/// has to prove, then where they go.
-pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
-    let allowed = match facts.method {
-        Method::Password => policy.password,
-        Method::MagicAuth => policy.magic_auth,
-        Method::Passkey => policy.passkeys,
-        // Who may act as somebody is decided where that begins.
-        Method::Impersonation => true,
-    };
-    if !allowed {
+/// The one decision. Order matters: what environment and organization forbid, then who must be asked elsewhere, then what this person
+/// still has to prove, then where they go. `policy` is that of the organization which is entered; while it is still to be chosen, that of
+/// no organization, and the choice is decided again under its own.
+pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
+    if facts.method == Method::Impersonation && !facts.impersonation {
         return Decision::Refuse(Refusal::MethodNotAllowed);
+    }
+    if let Err(refusal) = check_proof(policy, facts.method, facts.age) {
+        return Decision::Refuse(refusal);
+    }
+    // Support cannot prove anything in the user's place: it is let in as it is, or not at all.
+    if facts.method == Method::Impersonation && !facts.email_verified {
+        return Decision::Refuse(Refusal::AddressNotProved);
     }
     if let Some(step) = unproved(policy, facts) {
         return Decision::StepUp(step);
@@ -134,20 +158,67 @@ pub fn decide(policy: &Settings, facts: &Facts<'_>) -> Decision {
         (Some(_), _) => return Decision::Refuse(Refusal::NotAMember),
         (None, []) => None,
         (None, [only]) => Some(only.id.clone()),
+        (None, _) if facts.method == Method::Impersonation => return Decision::Refuse(Refusal::OrganizationNotNamed),
         (None, several) => return Decision::StepUp(StepUp::OrganizationSelection(several.to_vec())),
     };
     Decision::Issue(Permit { organization_id })
 }
 
-/// What a session has to prove before it is renewed: policy may have come to ask for a second factor since it began. There is no half
-/// a renewal to go on with, so the person signs in again, whether or not there is a factor (contract 3.4).
-pub fn decide_renewal(policy: &Settings, method: Method, second_factor: Option<SecondFactor>) -> Result<(), StepUp> {
-    let asks = policy.mfa == Mfa::Required && method != Method::Impersonation;
-    if asks && second_factor.is_none() { Err(StepUp::MfaEnrollment) } else { Ok(()) }
+/// Whether a proof by `method`, made `age` ago, is one that the policy takes.
+pub(super) fn check_proof(policy: &Policy, method: Method, age: Duration) -> Result<(), Refusal> {
+    let allows = |methods: Methods| match method {
+        Method::Password => methods.password,
+        Method::MagicAuth => methods.magic_auth,
+        Method::Passkey => methods.passkeys,
+        // Who may act as somebody is decided where that begins.
+        Method::Impersonation => true,
+    };
+    if !allows(policy.environment) {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    if !allows(policy.methods()) {
+        return Err(Refusal::OrganizationMethods(policy.methods()));
+    }
+    if age >= policy.session() { Err(Refusal::TooOld) } else { Ok(()) }
+}
+
+/// What is known about a session that asks to go on.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionFacts {
+    pub method: Method,
+    /// Since the person proved who they are.
+    pub age: Duration,
+    /// Since the last refresh.
+    pub idle: Duration,
+    pub second_factor_proved: bool,
+}
+
+/// Why a session does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRenewed {
+    /// It is too old, or nobody used it for too long.
+    Ended,
+    Refused(Refusal),
+    /// A second factor is asked for, and it was opened without.
+    WithoutSecondFactor,
+}
+
+/// Whether a session goes on in the organization that `policy` is of: it may be another one than before, and the policy may have become
+/// stricter. What was proved stays as it was, so nothing can be made up for here: the person signs in again.
+pub fn decide_renewal(policy: &Policy, facts: SessionFacts) -> Result<(), NotRenewed> {
+    if policy.inactivity_seconds.is_some_and(|seconds| facts.idle >= Duration::from_secs(seconds.into())) {
+        return Err(NotRenewed::Ended);
+    }
+    check_proof(policy, facts.method, facts.age).map_err(|refusal| match refusal {
+        Refusal::TooOld => NotRenewed::Ended,
+        refusal => NotRenewed::Refused(refusal),
+    })?;
+    let asked = policy.mfa == Mfa::Required && facts.method != Method::Impersonation;
+    if asked && !facts.second_factor_proved { Err(NotRenewed::WithoutSecondFactor) } else { Ok(()) }
 }
 
 /// What this person still has to prove, and where. Nobody asks an impersonator for what only the user has.
-fn unproved(policy: &Settings, facts: &Facts<'_>) -> Option<StepUp> {
+fn unproved(policy: &Policy, facts: &Facts<'_>) -> Option<StepUp> {
     if facts.method == Method::Impersonation {
         return None;
     }
@@ -175,6 +246,10 @@ pub struct AuthenticateResponse {
     pub refresh_token: String,
     #[schema(value_type = AuthenticationMethod)]
     pub authentication_method: &'static str,
+    /// Who acts as the user; absent unless somebody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub impersonator: Option<Impersonator>,
     pub token_type: &'static str,
     /// Life of the access token in seconds.
     pub expires_in: u32,
@@ -212,6 +287,8 @@ pub enum AuthenticationMethod {
 #[cfg(test)]
 mod decision_tests {
     use super::*;
+    use crate::features::records::environments::Settings;
+    use crate::features::records::sign_in_policies::Rule;
 
     const NONE: Factors = Factors { enrolled: false, proved: false };
     const ENROLLED: Factors = Factors { enrolled: true, proved: false };
@@ -220,6 +297,7 @@ mod decision_tests {
     fn facts<'a>() -> Facts<'a> {
         Facts {
             method: Method::Password,
+            age: Duration::ZERO,
             email_verified: true,
             organizations: &[],
             requested_organization: None,
@@ -227,6 +305,7 @@ mod decision_tests {
             factors: NONE,
             factor_choices: &[],
             sso_connections: &[],
+            impersonation: false,
         }
     }
 
@@ -236,7 +315,7 @@ mod decision_tests {
 
     #[test]
     fn the_whole_table() {
-        let policy = Settings::default();
+        let policy = Policy::of(&Settings::default());
         let (one, two) = ([organization("org_1")], [organization("org_1"), organization("org_2")]);
         let sso = ["conn_1".to_owned()];
         let factors = [FactorChoice { id: "auth_factor_1".into(), kind: "totp" }];
@@ -249,10 +328,6 @@ mod decision_tests {
             (Facts { factors: ENROLLED, factor_choices: &factors, ..facts() }, challenge(&factors)),
             (Facts { factors: PROVED, factor_choices: &factors, ..facts() }, issue(None)),
             (Facts { method: Method::Passkey, factors: Factors { enrolled: false, proved: true }, ..facts() }, issue(None)),
-            (
-                Facts { method: Method::Impersonation, email_verified: false, factors: ENROLLED, sso_connections: &sso, ..facts() },
-                issue(None),
-            ),
             (Facts { sso_connections: &sso, ..facts() }, Decision::StepUp(StepUp::SsoRequired { connection_ids: sso.to_vec() })),
             (Facts { organizations: &one, ..facts() }, issue(Some("org_1"))),
             (Facts { organizations: &two, ..facts() }, Decision::StepUp(StepUp::OrganizationSelection(two.to_vec()))),
@@ -268,8 +343,38 @@ mod decision_tests {
     }
 
     #[test]
+    fn row_48_support_is_let_in_as_it_is_or_not_at_all() {
+        let settings = Settings { password: false, ..Settings::default() };
+        let (one, two) = ([organization("org_1")], [organization("org_1"), organization("org_2")]);
+        let sso = ["conn_1".to_owned()];
+        let support = || Facts { method: Method::Impersonation, impersonation: true, ..facts() };
+        let issue = |organization: Option<&str>| Decision::Issue(Permit { organization_id: organization.map(str::to_owned) });
+        for (facts, expected) in [
+            (support(), issue(None)),
+            (Facts { impersonation: false, ..support() }, Decision::Refuse(Refusal::MethodNotAllowed)),
+            (Facts { email_verified: false, ..support() }, Decision::Refuse(Refusal::AddressNotProved)),
+            (Facts { factors: Factors { enrolled: true, proved: false }, ..support() }, issue(None)),
+            (Facts { sso_connections: &sso, ..support() }, issue(None)),
+            (Facts { organizations: &one, ..support() }, issue(Some("org_1"))),
+            (Facts { organizations: &two, requested_organization: Some("org_2"), ..support() }, issue(Some("org_2"))),
+            (Facts { organizations: &two, ..support() }, Decision::Refuse(Refusal::OrganizationNotNamed)),
+            (Facts { organizations: &one, requested_organization: Some("org_9"), ..support() }, Decision::Refuse(Refusal::NotAMember)),
+        ] {
+            for mfa in [Mfa::Off, Mfa::Optional, Mfa::Required] {
+                assert_eq!(decide(&Policy::of(&Settings { mfa, ..settings.clone() }), &facts), expected, "{facts:?}");
+            }
+        }
+        let nobody = Facts { impersonation: true, email_verified: false, ..facts() };
+        assert_eq!(
+            decide(&Policy::of(&Settings::default()), &nobody),
+            Decision::StepUp(StepUp::EmailVerification),
+            "the switch is for impersonation alone"
+        );
+    }
+
+    #[test]
     fn nobody_joins_an_organization_before_all_is_proved() {
-        let policy = Settings::default();
+        let policy = Policy::of(&Settings::default());
         let (two, sso) = ([organization("org_1"), organization("org_2")], ["conn_1".to_owned()]);
         for proved in [facts(), Facts { organizations: &two, ..facts() }, Facts { requested_organization: Some("org_9"), ..facts() }] {
             assert!(decide(&policy, &proved).is_proved(), "{proved:?}");
@@ -279,13 +384,15 @@ mod decision_tests {
         {
             assert!(!decide(&policy, &open).is_proved(), "{open:?}");
         }
-        assert!(!decide(&Settings { mfa: Mfa::Required, ..policy.clone() }, &facts()).is_proved());
-        assert!(!decide(&Settings { password: false, ..policy }, &facts()).is_proved());
+        assert!(!decide(&Policy { mfa: Mfa::Required, ..policy.clone() }, &facts()).is_proved());
+        assert!(!decide(&Policy { password: false, ..policy.clone() }, &facts()).is_proved());
+        assert!(!decide(&policy, &Facts { age: policy.session(), ..facts() }).is_proved());
     }
 
     #[test]
     fn the_environment_says_whether_a_second_factor_is_asked_for() {
-        let (off, required) = (Settings { mfa: Mfa::Off, ..Settings::default() }, Settings { mfa: Mfa::Required, ..Settings::default() });
+        let of = |mfa| Policy::of(&Settings { mfa, ..Settings::default() });
+        let (off, required) = (of(Mfa::Off), of(Mfa::Required));
         let challenge = Decision::StepUp(StepUp::MfaChallenge { factors: vec![] });
         for (policy, factors, expected) in [
             (&off, ENROLLED, Decision::Issue(Permit { organization_id: None })),
@@ -298,22 +405,60 @@ mod decision_tests {
     }
 
     #[test]
-    fn a_session_without_a_second_factor_is_not_renewed_where_one_is_required() {
-        let required = Settings { mfa: Mfa::Required, ..Settings::default() };
-        assert_eq!(decide_renewal(&Settings::default(), Method::Password, None), Ok(()));
-        assert_eq!(decide_renewal(&required, Method::Password, None), Err(StepUp::MfaEnrollment));
-        assert_eq!(decide_renewal(&required, Method::Password, Some(SecondFactor::Totp)), Ok(()));
-        assert_eq!(decide_renewal(&required, Method::Impersonation, None), Ok(()));
-    }
-
-    #[test]
     fn a_method_switched_off_is_refused_before_anything_is_asked() {
-        let policy = Settings { password: false, ..Settings::default() };
+        let policy = Policy::of(&Settings { password: false, ..Settings::default() });
         let unverified = Facts { email_verified: false, ..facts() };
         assert_eq!(decide(&policy, &unverified), Decision::Refuse(Refusal::MethodNotAllowed));
         assert!(matches!(decide(&policy, &Facts { method: Method::MagicAuth, ..facts() }), Decision::Issue(_)));
-        let without_passkeys = Settings { passkeys: false, ..Settings::default() };
+        let without_passkeys = Policy::of(&Settings { passkeys: false, ..Settings::default() });
         let by_passkey = Facts { method: Method::Passkey, ..facts() };
         assert_eq!(decide(&without_passkeys, &by_passkey), Decision::Refuse(Refusal::MethodNotAllowed));
+    }
+
+    #[test]
+    fn an_organization_that_wants_another_method_says_which() {
+        let rule = Rule { password: Some(false), ..Rule::default() };
+        let policy = Policy::of(&Settings { passkeys: false, ..Settings::default() }).under(&rule);
+        let methods = Methods { password: false, magic_auth: true, passkeys: false };
+        assert_eq!(decide(&policy, &facts()), Decision::Refuse(Refusal::OrganizationMethods(methods)));
+        assert_eq!(
+            decide(&policy, &Facts { method: Method::Passkey, ..facts() }),
+            Decision::Refuse(Refusal::MethodNotAllowed),
+            "the environment forbids it, whatever the organization says"
+        );
+        assert!(matches!(decide(&policy, &Facts { method: Method::MagicAuth, ..facts() }), Decision::Issue(_)));
+    }
+
+    #[test]
+    fn an_old_sign_in_opens_nothing_that_lives_shorter() {
+        let policy = Policy::of(&Settings::default()).under(&Rule { session_seconds: Some(3_600), ..Rule::default() });
+        let aged = |seconds| Facts { age: Duration::from_secs(seconds), ..facts() };
+        assert!(matches!(decide(&policy, &aged(3_599)), Decision::Issue(_)));
+        assert_eq!(decide(&policy, &aged(3_600)), Decision::Refuse(Refusal::TooOld));
+    }
+
+    #[test]
+    fn a_session_goes_on_under_the_policy_of_now() {
+        let fine = SessionFacts { method: Method::Password, age: Duration::ZERO, idle: Duration::ZERO, second_factor_proved: false };
+        let settings = Settings { inactivity_seconds: Some(600), session_seconds: 3_600, ..Settings::default() };
+        let own = Policy::of(&settings);
+        let mfa = own.under(&Rule { mfa: Some(Mfa::Required), ..Rule::default() });
+        let by_code = own.under(&Rule { password: Some(false), ..Rule::default() });
+        let wanted = Refusal::OrganizationMethods(by_code.methods());
+        let seconds = Duration::from_secs;
+        for (policy, facts, expected) in [
+            (&own, fine, Ok(())),
+            (&own, SessionFacts { age: seconds(3_599), idle: seconds(599), ..fine }, Ok(())),
+            (&own, SessionFacts { age: seconds(3_600), ..fine }, Err(NotRenewed::Ended)),
+            (&own, SessionFacts { idle: seconds(600), ..fine }, Err(NotRenewed::Ended)),
+            (&mfa, fine, Err(NotRenewed::WithoutSecondFactor)),
+            (&mfa, SessionFacts { second_factor_proved: true, ..fine }, Ok(())),
+            (&mfa, SessionFacts { method: Method::Impersonation, ..fine }, Ok(())),
+            (&by_code, fine, Err(NotRenewed::Refused(wanted))),
+            (&by_code, SessionFacts { method: Method::MagicAuth, ..fine }, Ok(())),
+            (&Policy::of(&Settings { password: false, ..settings.clone() }), fine, Err(NotRenewed::Refused(Refusal::MethodNotAllowed))),
+        ] {
+            assert_eq!(decide_renewal(policy, facts), expected, "{facts:?}");
+        }
     }
 }

@@ -1,20 +1,36 @@
 //! The proofs that the API's grants and the hosted pages share. Each failed one leaves an event.
 
+use std::time::Duration;
+
 use gatewright_base::Secret;
 use gatewright_db::{DbError, Tx};
 
 use super::failures::{Origin, record_failure, record_second_factor};
-use super::model::StepUp;
+use super::model::{Refusal, StepUp, check_proof};
+use super::wire::refusal_error;
 use crate::features::credentials::authentication_factors::{self, ChallengeId, Factor, Verification};
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
 use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::credentials::passkeys::{self, SignIn};
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::credentials::{passwords, recovery_codes};
 use crate::features::records::environments::{Client, Environment};
+use crate::features::records::sign_in_policies;
 use crate::features::records::users::{self, EmailAddress, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::web::error::ApiError;
+
+/// Refuses a method that the owner of the address's domain does not take, before anything is proved: who tries passwords or codes for
+/// addresses there learns of none whether it is right. The same whether anybody has the address.
+pub async fn check_domain(cx: &Cx, environment: &Environment, email: &EmailAddress, method: Method) -> Result<(), ApiError> {
+    let (of, address) = (environment.clone(), email.clone());
+    let policy = cx.db().read(move |tx| sign_in_policies::find_effective_for(tx, &of.id, &of.settings, None, address.key())).await?;
+    match check_proof(&policy, method, Duration::ZERO) {
+        Err(refusal @ Refusal::OrganizationMethods(_)) => Err(refusal_error(refusal, email.as_str())),
+        _ => Ok(()),
+    }
+}
 
 /// The user whose password this is. `None` for a wrong one, an account without one and no account: all after the same work, and
 /// each leaves an event.
@@ -44,7 +60,16 @@ pub async fn password(
         let user_id = user.map(|user| user.id);
         cx.db()
             .write(move |tx| {
-                record_failure(tx, &environment, Method::Password, user_id.as_ref(), &email, &origin, "invalid_credentials", &scribe)
+                record_failure(
+                    tx,
+                    &environment,
+                    Method::Password,
+                    user_id.as_ref(),
+                    email.as_str(),
+                    &origin,
+                    "invalid_credentials",
+                    &scribe,
+                )
             })
             .await?;
         return Ok(None);
@@ -82,6 +107,26 @@ pub async fn magic_auth(
         Redemption::Redeemed { user } => Ok(user),
         Redemption::Refused { reason, .. } => Err(reason),
     })
+}
+
+/// Whose passkey answered, and what the device verified beside having it. `None` for an answer that proves nothing, which leaves an event.
+pub async fn passkey(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    asked: passkeys::Asked,
+    credential: &str,
+    origin: &Origin,
+) -> Result<Option<(User, Option<SecondFactor>)>, DbError> {
+    let (user, reason) = match passkeys::finish_sign_in(cx, environment, asked, credential).await? {
+        SignIn::Proved { user, user_verified } => return Ok(Some((user, user_verified.then_some(SecondFactor::Passkey)))),
+        SignIn::Refused { user, reason } => (user, reason),
+    };
+    let (environment, origin, scribe) = (environment.clone(), origin.clone(), cx.scribe(Actor::System));
+    let (user_id, email) = user.map(|user| (user.id, user.email.as_str().to_owned())).unzip();
+    cx.db()
+        .write(move |tx| record_failure(tx, &environment, Method::Passkey, user_id.as_ref(), email.as_deref(), &origin, reason, &scribe))
+        .await?;
+    Ok(None)
 }
 
 /// What is given for the second factor of a sign-in that waits for it.

@@ -314,6 +314,9 @@ async fn prove_in(app: &TestApp, browser: &Browser<'_>, user: &Value) {
         second_factor: Some(SecondFactor::Totp),
         authenticated_at: app.now(),
         expires_at: app.now().plus(Duration::from_secs(86_400)),
+        browser_hash: None,
+        ip_address: None,
+        user_agent: None,
     };
     let now = app.now();
     let write = app.cx().db().write(move |tx| {

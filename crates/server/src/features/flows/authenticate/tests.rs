@@ -1,5 +1,7 @@
 //! The operation from outside: every grant, every refusal, on both engines.
 
+mod policy;
+
 use std::time::Duration;
 
 use axum::http::Method;

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::model::{Refusal, StepUp};
+use crate::features::records::sign_in_policies::Methods;
 use crate::features::records::users::{User, UserView};
 use crate::web::error::ApiError;
 
@@ -33,18 +34,40 @@ pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_veri
     }
 }
 
-/// The same in OAuth's shape, where there is no sign-in to go on with: SDKs end the session at these codes (contract 3.4).
-pub fn renewal_error(step: &StepUp) -> ApiError {
-    ApiError::oauth(step.code(), "The session does not meet the policy any more. The user has to sign in again.")
-}
-
-pub fn refusal_error(refusal: Refusal) -> ApiError {
+/// The answer to somebody with this address. Nothing but what they typed or proved is in it.
+pub fn refusal_error(refusal: Refusal, email: &str) -> ApiError {
     match refusal {
         Refusal::MethodNotAllowed => ApiError::plain(
             StatusCode::FORBIDDEN,
             "authentication_method_not_allowed",
             "This authentication method is not allowed in this environment.",
         ),
+        Refusal::OrganizationMethods(methods) => {
+            ApiError::oauth("organization_authentication_methods_required", "The organization asks for another authentication method.")
+                .with("email", email)
+                .with("sso_connection_ids", json!([]))
+                .with("auth_methods", auth_methods(methods))
+        }
+        Refusal::TooOld => ApiError::oauth("invalid_grant", "The sign-in is too old for this organization. Sign in again."),
+        Refusal::AddressNotProved => {
+            ApiError::plain(StatusCode::FORBIDDEN, "email_not_verified", "The address of this user has not been verified.")
+        }
+        Refusal::OrganizationNotNamed => {
+            ApiError::plain(StatusCode::FORBIDDEN, "organization_required", "The user is in several organizations: name one of them.")
+        }
         Refusal::NotAMember => ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."),
     }
+}
+
+/// `auth_methods` of the contract (2.4). It has no word for passkeys; ours is beside the others.
+fn auth_methods(methods: Methods) -> Value {
+    json!({
+        "apple_oauth": false,
+        "github_oauth": false,
+        "google_oauth": false,
+        "magic_auth": methods.magic_auth,
+        "microsoft_oauth": false,
+        "passkey": methods.passkeys,
+        "password": methods.password,
+    })
 }

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{AuthorizationRequest, CarriedInvitation, LIFETIME, RequestId, Target, answer_url};
+use super::model::{AuthorizationRequest, CarriedInvitation, ENROLLS_WITHIN, LIFETIME, RequestId, Target, answer_url};
 use super::parameters::{Parameters, RequestError, read_parameters, read_state};
 use super::store;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
@@ -49,6 +49,7 @@ struct AuthorizeParams {
     invitation_token: Option<String>,
     #[param(minimum = 0)]
     max_age: Option<u64>,
+    acr_values: Option<String>,
     #[param(inline)]
     screen_hint: Option<ScreenHint>,
     login_hint: Option<String>,
@@ -106,7 +107,7 @@ enum Provider {
 async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: HeaderMap, query: Query) -> Result<Response, Refused> {
     let limit = Limit { name: "authorize", tries: cx.config().limits.authorize_per_ip, window: std::time::Duration::from_secs(60) };
     count(&cx, limit, &peer.network()).await?.map_err(ApiError::from)?;
-    let (client, redirect_uri) = load_client(&cx, &query).await?;
+    let (mut client, redirect_uri) = load_client(&cx, &query).await?;
     let state = read_state(&query).unwrap_or_default();
     let back = |error: RequestError| {
         let answer = [("error", error.error), ("error_description", error.description)];
@@ -116,6 +117,9 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         Ok(parameters) => parameters,
         Err(error) => return Ok(back(error)),
     };
+    if parameters.multi_factor {
+        client.environment.settings.ask_for_second_factor();
+    }
     if let Some(organization) = &parameters.organization_id
         && !organization_exists(&cx, &client, organization).await?
     {
@@ -131,6 +135,8 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         code_challenge: parameters.code_challenge.clone(),
         sign_up: parameters.sign_up,
         organization_id: parameters.organization_id.clone(),
+        multi_factor: parameters.multi_factor,
+        chosen_organization_id: None,
         invitation: invitation
             .as_ref()
             .map(|invitation| CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: signed_in.is_some() }),
@@ -138,6 +144,7 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
         email: invitation.as_ref().map(|invitation| invitation.email.as_str().to_owned()).or_else(|| parameters.login_hint.clone()),
         magic_auth_id: None,
         pending_sealed: None,
+        second_factor_sealed: None,
         completed: false,
         expires_at: cx.now().plus(LIFETIME),
     };
@@ -164,29 +171,34 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
             asked: crate::features::credentials::letters::Asked::default(),
             origin: Origin { ip_address: peer.address(), user_agent: peer.user_agent },
             record_success: false,
+            impersonation: None,
         };
         match authenticate::decide_sign_in(&cx, &attempt).await? {
+            Decision::Issue(_) if parameters.multi_factor && attempt.second_factor.is_none() => return Ok(back(UNMET)),
             Decision::Issue(permit) => {
                 cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
-                if let Some(finished) = super::finish(&cx, &request, attempt, &permit).await? {
+                if let Some(finished) = super::finish(&cx, &headers, &request, attempt, &permit).await? {
+                    if let Some(hash) = browser_sessions::token_hash(&cx, &headers, &request.environment) {
+                        browser_sessions::note_use(&cx, &request.environment, &hash);
+                    }
                     return Ok(redirect(&finished.location, finished.cookies));
                 }
                 return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
             }
-            Decision::StepUp(step @ StepUp::OrganizationSelection(_)) => {
-                if parameters.prompt_none {
-                    return Ok(back(RequestError {
-                        error: "interaction_required",
-                        description: "The person has to choose an organization.",
-                    }));
+            Decision::StepUp(step) => {
+                if let Some(page) = page_of_step(&step, &attempt, now) {
+                    if parameters.prompt_none {
+                        let description = "The person has to prove or to choose something first.";
+                        return Ok(back(RequestError { error: "interaction_required", description }));
+                    }
+                    let waiting = authenticate::step_up(&cx, &attempt, step, Spend::Nothing).await?;
+                    cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
+                    super::keep_pending(&cx, &request, &waiting.pending_token).await?;
+                    return Ok(redirect(&format!("{page}?request={}", request.id), [browser.cookie(&cx)]));
                 }
-                let waiting = authenticate::step_up(&cx, &attempt, step, Spend::Nothing).await?;
-                cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
-                super::keep_pending(&cx, &request, &waiting.pending_token).await?;
-                return Ok(redirect(&format!("/choose-organization?request={}", request.id), [browser.cookie(&cx)]));
             }
-            // Somebody else may be wanted, or more has to be proved: the pages ask.
-            Decision::StepUp(_) | Decision::Refuse(_) => {}
+            // Somebody else may be wanted: the pages ask.
+            Decision::Refuse(_) => {}
         }
     }
     if parameters.prompt_none {
@@ -195,6 +207,20 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
     cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
     let page = if request.sign_up && allows_sign_up { "/sign-up" } else { "/sign-in" };
     Ok(redirect(&format!("{page}?request={}", request.id), [browser.cookie(&cx)]))
+}
+
+/// RFC 9470 §5: saying so is better than a token that the app refuses again.
+const UNMET: RequestError = RequestError { error: super::UNMET_REQUIREMENTS.0, description: super::UNMET_REQUIREMENTS.1 };
+
+/// Where somebody who is signed in in this browser goes on with `step`; `None` where only a new sign-in helps. Whoever may enrol a factor
+/// owns the account from then on, so that a browser left alone for longer than it takes to go on is not enough for it.
+fn page_of_step(step: &StepUp, attempt: &Attempt, now: Timestamp) -> Option<&'static str> {
+    match step {
+        StepUp::OrganizationSelection(_) => Some("/choose-organization"),
+        StepUp::MfaChallenge { .. } => Some("/mfa"),
+        StepUp::MfaEnrollment if now.since(attempt.authenticated_at) <= ENROLLS_WITHIN => Some("/mfa/enroll"),
+        StepUp::MfaEnrollment | StepUp::EmailVerification | StepUp::SsoRequired { .. } => None,
+    }
 }
 
 /// Client and redirect URI come first: unless both are known good, nothing is ever sent to the URI (RFC 6749 §4.1.2.1).

@@ -9,9 +9,9 @@ mod store;
 mod tests;
 
 pub use model::{AuthorizationRequest, CarriedInvitation, RequestId, Target};
-pub use store::{clear_invitation, find, insert, update_email, update_magic_auth};
+pub use store::{clear_invitation, find, insert, update_chosen, update_email, update_magic_auth, update_second_factor};
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use gatewright_db::DbError;
 use gatewright_jose::{hash_secret, random_token};
 
@@ -35,6 +35,11 @@ pub fn feature() -> Feature {
     })
 }
 
+/// What the app is told when two factors were asked for and none may be enrolled (OpenID Connect Core Error Code
+/// unmet_authentication_requirements 1.0): the error and its description.
+pub const UNMET_REQUIREMENTS: (&str, &str) =
+    ("unmet_authentication_requirements", "A second factor was asked for, and the environment has second factors switched off.");
+
 /// What seals the pending token of a request.
 const PENDING: &str = "authorization_request";
 
@@ -47,7 +52,13 @@ pub struct Finished {
 
 /// Ends an authorization request with a code for the app (or, for a page of our own, with the browser session alone). `None` when
 /// the request was already answered or the user has gone. The permit is the decision's: without one there is no code.
-pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, permit: &Permit) -> Result<Option<Finished>, ApiError> {
+pub async fn finish(
+    cx: &Cx,
+    headers: &HeaderMap,
+    request: &AuthorizationRequest,
+    attempt: Attempt,
+    permit: &Permit,
+) -> Result<Option<Finished>, ApiError> {
     let now = cx.now();
     let (code, browser_token) = (random_token(cx.rng()), random_token(cx.rng()));
     let environment = attempt.client.environment.id.clone();
@@ -57,10 +68,12 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, p
         second_factor: attempt.second_factor,
         authenticated_at: attempt.authenticated_at,
         expires_at: now.plus(attempt.client.environment.settings.session()),
+        browser_hash: Some(request.browser_hash.clone()),
+        ip_address: attempt.origin.ip_address.clone(),
+        user_agent: attempt.origin.user_agent.clone(),
     };
-    // A sign-in that the browser's session answered by itself goes on with that session.
-    let fresh = attempt.record_success;
-    let cookie = fresh.then(|| browser_sessions::cookie(cx, &environment, &browser_token, &session));
+    let (kept_token, cookie) =
+        (browser_sessions::token_hash(cx, headers, &environment), browser_sessions::cookie(cx, &environment, &browser_token, &session));
     let location = match &request.target {
         Target::App { redirect_uri, state } => model::answer_url(redirect_uri, &[("code", &code)], state.as_deref()),
         Target::Page { path } => path.clone(),
@@ -71,19 +84,28 @@ pub async fn finish(cx: &Cx, request: &AuthorizationRequest, attempt: Attempt, p
         .db()
         .write(move |tx| {
             if !store::mark_completed(tx, &environment, &request_id, now)? || !users::lock(tx, &environment, &attempt.user.id)? {
-                return Ok::<_, DbError>(false);
+                return Ok::<_, DbError>(None);
             }
             if let Some(grant) = &grant {
                 authorization_codes::insert(tx, &environment, &hash_secret(&code), grant, now)?;
             }
-            if fresh {
-                browser_sessions::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
+            if attempt.record_success {
                 record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
             }
-            Ok(true)
+            // A sign-in that the browser's session answered by itself goes on with that session. Where more was proved the browser gets a
+            // new one, and the old one ends, so that nobody who knew its token is raised along (attack row 44).
+            let kept = browser_sessions::find(tx, &environment, kept_token.as_deref(), now)?;
+            if !attempt.record_success && kept.is_some_and(|kept| kept.says(&session)) {
+                return Ok(Some(false));
+            }
+            if let Some(old) = &kept_token {
+                browser_sessions::delete(tx, &environment, old)?;
+            }
+            browser_sessions::insert(tx, &environment, &hash_secret(&browser_token), &session, now)?;
+            Ok(Some(true))
         })
         .await?;
-    Ok(finished.then(|| Finished { location, cookies: cookie.into_iter().collect() }))
+    Ok(finished.map(|fresh| Finished { location, cookies: fresh.then_some(cookie).into_iter().collect() }))
 }
 
 /// Ends an authorization request without a sign-in: where the browser goes with `error`. `None` when it was answered already, or is
@@ -130,5 +152,7 @@ fn authorization_code(
         expires_at: now.plus(authorization_codes::LIFETIME),
         session_id: None,
         used: false,
+        // An authorization request is a sign-in of the user's own.
+        impersonation_id: None,
     })
 }

@@ -14,6 +14,9 @@ pub type RequestId = Id<RequestKind>;
 /// How long a person may take over the pages.
 pub const LIFETIME: Duration = Duration::from_secs(3_600);
 
+/// How old a sign-in may be to enrol a second factor with it.
+pub const ENROLLS_WITHIN: Duration = Duration::from_secs(600);
+
 /// An authorize request that a browser is working on.
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
@@ -25,6 +28,10 @@ pub struct AuthorizationRequest {
     pub sign_up: bool,
     /// The organization that the app wants the person signed in to.
     pub organization_id: Option<String>,
+    /// Whether the app wants two factors to be proved, whatever the policy.
+    pub multi_factor: bool,
+    /// The organization that the person chose, or has alone, and whose policy asks for more: what they prove next is proved for it.
+    pub chosen_organization_id: Option<String>,
     /// The invitation that the sign-in is to accept.
     pub invitation: Option<CarriedInvitation>,
     pub browser_hash: String,
@@ -32,8 +39,17 @@ pub struct AuthorizationRequest {
     pub email: Option<String>,
     pub magic_auth_id: Option<String>,
     pub pending_sealed: Option<Vec<u8>>,
+    /// How far the second factor of that sign-in has come.
+    pub second_factor_sealed: Option<Vec<u8>>,
     pub completed: bool,
     pub expires_at: Timestamp,
+}
+
+impl AuthorizationRequest {
+    /// The organization that the sign-in is for, as far as it is known.
+    pub fn organization(&self) -> Option<&str> {
+        self.organization_id.as_deref().or(self.chosen_organization_id.as_deref())
+    }
 }
 
 /// An invitation on its way through a sign-in.

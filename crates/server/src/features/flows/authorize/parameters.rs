@@ -16,6 +16,8 @@ pub struct Parameters {
     pub invitation_token: Option<String>,
     pub login_hint: Option<String>,
     pub max_age: Option<u64>,
+    /// Whether `acr_values` asks for more than one factor.
+    pub multi_factor: bool,
     pub prompt_login: bool,
     pub prompt_none: bool,
 }
@@ -79,6 +81,7 @@ pub fn read_parameters(query: &Query) -> Result<Parameters, RequestError> {
         invitation_token: present("invitation_token")?.map(str::to_owned),
         login_hint: present("login_hint")?.map(|hint| hint.chars().take(254).collect()),
         max_age,
+        multi_factor: present("acr_values")?.is_some_and(gatewright_jose::assurance::asks_for_multi_factor),
         prompt_login: prompts.contains(&"login"),
         prompt_none: prompts.contains(&"none"),
     })
@@ -120,9 +123,18 @@ mod tests {
 
     #[test]
     fn row_03_any_repeated_parameter_is_refused() {
-        for name in ["response_type", "state", "provider", "code_challenge", "prompt", "max_age"] {
+        for name in ["response_type", "state", "provider", "code_challenge", "prompt", "max_age", "acr_values"] {
             assert_eq!(read(&format!("{GOOD}&{name}=code&{name}=code")), Err("invalid_request"), "{name}");
         }
+    }
+
+    #[test]
+    fn acr_values_ask_for_two_factors_and_unknown_ones_for_nothing() {
+        for (values, asked) in [("aal2", true), ("urn:example:x%20aal2", true), ("urn:example:x+aal2", true), ("aal1", false), ("x", false)]
+        {
+            assert_eq!(read(&format!("{GOOD}&acr_values={values}")).unwrap().multi_factor, asked, "{values}");
+        }
+        assert!(!read(GOOD).unwrap().multi_factor);
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub fn insert(tx: &mut Tx<'_>, request: &AuthorizationRequest, now: Timestamp) -
             now,
             request.organization_id.clone(),
             request.invitation.as_ref().map(|carried| carried.token_hash.clone()),
-            request.invitation.as_ref().map(|carried| carried.by_session)
+            request.invitation.as_ref().map(|carried| carried.by_session),
+            request.multi_factor
         ],
     )
     .map(drop)
@@ -47,6 +48,20 @@ pub fn update_magic_auth(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &Requ
 
 pub fn update_pending(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, pending_sealed: &[u8]) -> Result<(), DbError> {
     tx.execute(UPDATE_PENDING, params![environment, id, pending_sealed]).map(drop)
+}
+
+pub fn update_second_factor(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    id: &RequestId,
+    second_factor_sealed: Option<&[u8]>,
+) -> Result<(), DbError> {
+    tx.execute(UPDATE_SECOND_FACTOR, params![environment, id, second_factor_sealed.map(<[u8]>::to_vec)]).map(drop)
+}
+
+/// Notes which organization the sign-in goes on for.
+pub fn update_chosen(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &RequestId, organization: &str) -> Result<(), DbError> {
+    tx.execute(UPDATE_CHOSEN, params![environment, id, organization]).map(drop)
 }
 
 /// Answers the request. One caller wins.
@@ -87,21 +102,30 @@ fn from_row(mut row: Row) -> Result<AuthorizationRequest, DbError> {
         expires_at: row.time()?,
         organization_id: row.opt_text()?,
         invitation: carried(row.opt_text()?, row.opt_int()?),
+        multi_factor: row.opt_int()? == Some(1),
+        second_factor_sealed: row.opt_bytes()?,
+        chosen_organization_id: row.opt_text()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO authorization_requests (id, environment_id, client_id, redirect_uri, state, code_challenge, \
-     screen_hint, browser_hash, email, expires_at, created_at, organization_id, invitation_hash, invitation_session) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+     screen_hint, browser_hash, email, expires_at, created_at, organization_id, invitation_hash, invitation_session, multi_factor) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 pub const FIND: &str = "SELECT id, environment_id, client_id, redirect_uri, state, code_challenge, screen_hint, browser_hash, email, \
-     magic_auth_id, pending_sealed, completed_at, expires_at, organization_id, invitation_hash, invitation_session FROM authorization_requests WHERE id = $1";
+     magic_auth_id, pending_sealed, completed_at, expires_at, organization_id, invitation_hash, invitation_session, multi_factor, \
+     second_factor_sealed, chosen_organization_id FROM authorization_requests WHERE id = $1";
 pub const CLEAR_INVITATION: &str = "UPDATE authorization_requests SET invitation_hash = NULL WHERE environment_id = $1 AND id = $2";
-pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL \
+pub const UPDATE_EMAIL: &str = "UPDATE authorization_requests SET email = $3, magic_auth_id = NULL, pending_sealed = NULL, \
+     second_factor_sealed = NULL, chosen_organization_id = CASE WHEN email = $3 THEN chosen_organization_id END \
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
 pub const UPDATE_MAGIC_AUTH: &str =
     "UPDATE authorization_requests SET magic_auth_id = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
-pub const UPDATE_PENDING: &str =
-    "UPDATE authorization_requests SET pending_sealed = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
-pub const MARK_COMPLETED: &str = "UPDATE authorization_requests SET completed_at = $3 \
+pub const UPDATE_PENDING: &str = "UPDATE authorization_requests SET pending_sealed = $3, second_factor_sealed = NULL \
+     WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_SECOND_FACTOR: &str =
+    "UPDATE authorization_requests SET second_factor_sealed = $3 WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const UPDATE_CHOSEN: &str = "UPDATE authorization_requests SET chosen_organization_id = $3, magic_auth_id = NULL, pending_sealed = NULL, \
+     second_factor_sealed = NULL WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL";
+pub const MARK_COMPLETED: &str = "UPDATE authorization_requests SET completed_at = $3, second_factor_sealed = NULL \
      WHERE environment_id = $1 AND id = $2 AND completed_at IS NULL AND expires_at > $3 RETURNING id";
 pub const SWEEP: &str = "DELETE FROM authorization_requests WHERE expires_at < $1";

@@ -11,7 +11,7 @@ pub const MAX_TEMPLATE_BYTES: usize = 8_192;
 /// Longest rendered object in bytes of JSON: tokens travel in cookies, and those end at 4 KB.
 pub const MAX_RENDERED_BYTES: usize = 3_072;
 /// Claims that say whose token it is and how long it lives.
-pub const RESERVED_CLAIMS: [&str; 6] = ["iss", "sub", "exp", "iat", "nbf", "jti"];
+pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "exp", "iat", "nbf", "jti", "act", "acr", "amr", "auth_time"];
 
 const MAX_DEPTH: usize = 16;
 

@@ -29,6 +29,11 @@ pub fn find_allowed_sign_out(tx: &mut Tx<'_>, environment: &EnvironmentId, given
     find_allowed_in(tx, RedirectKind::SignOut, environment, given, dev)
 }
 
+/// Where a sign-in returns to that no app began.
+pub fn default_of(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
+    store::find_default(tx, RedirectKind::SignIn, environment)
+}
+
 /// Where a sign-out leads that names no place.
 pub fn default_sign_out_of(tx: &mut Tx<'_>, environment: &EnvironmentId) -> Result<Option<String>, DbError> {
     store::find_default(tx, RedirectKind::SignOut, environment)

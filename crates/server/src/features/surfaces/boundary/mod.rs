@@ -7,9 +7,11 @@ use std::time::Duration;
 use gatewright_jose::{Algorithm, MasterKey, api_key, secret_hash_algorithm};
 
 use crate::features::credentials::{
-    authentication_factors, authorization_codes, invitations, one_time_codes, password_resets, pending_authentications, signing_keys,
+    authentication_factors, authorization_codes, impersonations, invitations, one_time_codes, passkeys, password_resets,
+    pending_authentications, signing_keys,
 };
 use crate::features::flows::{authorize, device};
+use crate::features::surfaces::security_page;
 use crate::platform::idempotency;
 
 /// A constant of the code.
@@ -43,8 +45,12 @@ pub fn lifetimes() -> Vec<Constant> {
         constant!(Span, same, pending_authentications::LIFETIME),
         constant!(Span, same, one_time_codes::LIFETIME),
         constant!(Span, same, authentication_factors::LIFETIME),
+        constant!(Span, same, passkeys::LIFETIME),
         constant!(Span, same, device::LIFETIME),
         constant!(Span, same, password_resets::LIFETIME),
+        constant!(Span, same, security_page::RECENT),
+        constant!(Span, same, impersonations::LINK_LIFETIME),
+        constant!(Span, same, impersonations::MAX_DURATION),
         constant!(Span, days, invitations::DEFAULT_DAYS),
         constant!(Span, same, idempotency::LIFETIME),
     ]

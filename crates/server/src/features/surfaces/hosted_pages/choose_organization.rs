@@ -10,6 +10,7 @@ use super::view::{ChooseOrganization, FormError, OrganizationOption};
 use super::wait::Waiting;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::flows::authenticate::{self, Attempt, OrganizationChoice, StepUp};
+use crate::features::flows::authorize;
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
 use crate::platform::rate_limit::Limited;
@@ -34,8 +35,17 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return Ok(page(&cx, &visit, &waiting, StatusCode::UNPROCESSABLE_ENTITY, chooser, vec![FormError::OrganizationMissing]));
     }
     let Chooser { pending, user, hash, .. } = chooser;
-    let (environment, now) = (waiting.request.environment.clone(), cx.now());
-    if !cx.db().write(move |tx| pending_authentications::take(tx, &environment, &hash, now)).await? {
+    let (environment, id, now) = (waiting.request.environment.clone(), waiting.request.id.clone(), cx.now());
+    let noted = chosen.clone();
+    let taken = cx.db().write(move |tx| {
+        if !pending_authentications::take(tx, &environment, &hash, now)? {
+            return Ok::<_, DbError>(false);
+        }
+        // What its policy asks for comes after this, and then the sign-in is for it.
+        authorize::update_chosen(tx, &environment, &id, &noted)?;
+        Ok(true)
+    });
+    if !taken.await? {
         return Err(Refused::page(Problem::RequestExpired));
     }
     let attempt = Attempt {

@@ -10,11 +10,12 @@ use super::choose_organization::options;
 use super::limits;
 use super::sign_in::too_many;
 use super::view::{Device, DeviceConfirm, DeviceDone, FormError};
-use super::wait::{believe, go};
+use super::wait::{asked, believe, go};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
-use crate::features::flows::authenticate::{self, OrganizationChoice};
+use crate::features::flows::authenticate::{self, Attempt, Decision, OrganizationChoice, Origin};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
 use crate::features::flows::device::{self, Approval, DeviceCode};
+use crate::features::records::environments;
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
 use crate::web::extract::FormFields;
@@ -60,7 +61,7 @@ pub async fn show_confirm(State(cx): State<Cx>, visit: Visit) -> Result<Response
     let found = load(&cx, &visit, typed).await?;
     match found.signed_in {
         Some((_, user)) => Ok(confirm_page(&cx, &visit, StatusCode::OK, found.code, &user, found.choices, vec![])),
-        None => sign_in_first(&cx, &visit, &found).await,
+        None => sign_in_first(&cx, &visit, &found.code, None).await,
     }
 }
 
@@ -85,10 +86,14 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
     let allowed = form.text("decision") == "allow";
     let chosen = form.text("organization_id");
     let organization_id = found.choices.iter().find(|choice| choice.id == chosen).map(|choice| choice.id.clone());
-    // Between several the person decides; the decision itself comes when the device asks for its tokens.
+    // Between several the person decides.
     if allowed && organization_id.is_none() && found.choices.len() > 1 {
         let errors = vec![FormError::OrganizationMissing];
         return Ok(confirm_page(&cx, &visit, RETRY, found.code, &user, found.choices, errors));
+    }
+    // Decided once more when the device asks for its tokens; but a device cannot ask anybody for more, and this page can.
+    if allowed && !suffices(&cx, &visit, &found.code, &user, &session, organization_id.clone()).await? {
+        return sign_in_first(&cx, &visit, &found.code, organization_id).await;
     }
     let BrowserSession { method, second_factor, authenticated_at, .. } = session;
     let approval = Approval { user_id: user.id, method, second_factor, authenticated_at, organization_id };
@@ -107,6 +112,34 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
         return Err(Refused::page(Problem::RequestExpired));
     }
     Ok(visit.page(&cx, StatusCode::OK, &DeviceDone { client_name: cx.config().brand.name.clone(), allowed }, "", None))
+}
+
+/// Whether the sign-in of this browser is one that the organization takes.
+async fn suffices(
+    cx: &Cx,
+    visit: &Visit,
+    code: &DeviceCode,
+    user: &User,
+    session: &BrowserSession,
+    organization: Option<String>,
+) -> Result<bool, Refused> {
+    let client_id = code.client_id.clone();
+    let client = cx.db().read(move |tx| environments::find_client(tx, &client_id)).await?;
+    let attempt = Attempt {
+        client: client.ok_or_else(|| Refused::page(Problem::UnknownClient))?,
+        user: user.clone(),
+        method: session.method,
+        second_factor: session.second_factor,
+        authenticated_at: session.authenticated_at,
+        requested_organization: organization,
+        without_organization: false,
+        invitation: None,
+        origin: Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() },
+        asked: asked(visit),
+        record_success: false,
+        impersonation: None,
+    };
+    Ok(matches!(authenticate::decide_sign_in(cx, &attempt).await?, Decision::Issue(_)))
 }
 
 struct Found {
@@ -142,22 +175,25 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
     if mine { Ok(found) } else { Err(Refused::page(Problem::WrongBrowser)) }
 }
 
-/// Nobody is signed in here: a request of our own, which ends at the confirmation instead of at an app.
-async fn sign_in_first(cx: &Cx, visit: &Visit, found: &Found) -> Result<Response, Refused> {
+/// Nobody is signed in here, or not as `organization` asks for: a request of our own, which ends at the confirmation instead of at an app.
+async fn sign_in_first(cx: &Cx, visit: &Visit, code: &DeviceCode, organization: Option<String>) -> Result<Response, Refused> {
     let now = cx.now();
     let request = AuthorizationRequest {
         id: RequestId::mint(now, cx.rng()),
-        environment: found.code.environment.clone(),
-        client_id: found.code.client_id.clone(),
-        target: Target::Page { path: confirm_path(&found.code.user_code) },
+        environment: code.environment.clone(),
+        client_id: code.client_id.clone(),
+        target: Target::Page { path: confirm_path(&code.user_code) },
         code_challenge: None,
         sign_up: false,
-        organization_id: None,
+        organization_id: organization,
+        multi_factor: false,
+        chosen_organization_id: None,
         invitation: None,
         browser_hash: visit.browser.hash(),
         email: None,
         magic_auth_id: None,
         pending_sealed: None,
+        second_factor_sealed: None,
         completed: false,
         expires_at: now.plus(LIFETIME),
     };

@@ -4,7 +4,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::view::SignedOut;
-use super::{choose_organization, device, invite, password_reset, sign_in, sign_up};
+use super::{choose_organization, device, impersonate, invite, mfa, passkey, password_reset, sign_in, sign_up};
 use crate::platform::cx::Cx;
 use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
@@ -15,6 +15,11 @@ pub fn routes() -> Router<Cx> {
         .route("/sign-in/password", get(sign_in::show_password).post(sign_in::submit_password))
         .route("/sign-in/code", get(sign_in::show_code).post(sign_in::submit_code))
         .route("/sign-in/code/send", axum::routing::post(sign_in::send_code))
+        .route("/sign-in/passkey", axum::routing::post(passkey::submit_sign_in))
+        .route("/sign-in/passkey/options", axum::routing::post(passkey::sign_in_options))
+        .route("/passkeys/new", get(passkey::show_new))
+        .route("/passkeys/registration", axum::routing::post(passkey::submit_registration))
+        .route("/passkeys/registration/options", axum::routing::post(passkey::registration_options))
         .route("/sign-up", get(sign_up::show).post(sign_up::submit))
         .route("/verify-email", get(sign_up::show_verify).post(sign_up::submit_verify))
         .route("/verify-email/send", axum::routing::post(sign_up::send_again))
@@ -25,7 +30,9 @@ pub fn routes() -> Router<Cx> {
         .route("/device/confirm", get(device::show_confirm).post(device::submit_confirm))
         .route("/invite", get(invite::show).post(invite::submit))
         .route("/invite/accepted", get(invite::show_accepted))
+        .route("/impersonate", get(impersonate::show).post(impersonate::submit))
         .route("/signed-out", get(signed_out))
+        .merge(mfa::routes())
 }
 
 /// The bare origin: to where sign-ins start, if an operator named that; a page that says so otherwise.

@@ -16,6 +16,7 @@ use crate::features::credentials::invitations::{self, Invitation, Surroundings};
 use crate::features::flows::authenticate::Attempt;
 use crate::features::flows::authorize::{self, AuthorizationRequest, CarriedInvitation, RequestId, Target, model::LIFETIME};
 use crate::features::records::environments::{self, Environment};
+use crate::features::records::sign_in_policies;
 use crate::features::records::users::{self, User};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::web::error::ApiError;
@@ -66,7 +67,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return waiting.go_on(&cx, &visit, asserted).await;
     }
     keep_email(&cx, &waiting, &invitation.email).await?;
-    let page = if invited || !waiting.client.environment.settings.password { "/sign-in" } else { "/sign-up" };
+    let page = if invited || !waiting.policy.password { "/sign-in" } else { "/sign-up" };
     Ok(go(&format!("{page}?request={}", waiting.id()), [visit.browser.cookie(&cx)]))
 }
 
@@ -138,14 +139,14 @@ async fn begin(cx: &Cx, visit: &Visit, token: &str) -> Result<Waiting, Refused> 
     let found = find(cx, token).await?.filter(|(_, invitation)| invitation.is_pending(now));
     let Some((environment, invitation)) = found else { return Err(not_valid()) };
     let id = environment.id.clone();
-    let client = cx
-        .db()
-        .read(move |tx| match environments::list_clients(tx, &id)?.into_iter().next() {
-            Some((client, _)) => environments::find_client(tx, client.as_str()),
-            None => Ok(None),
-        })
-        .await?
-        .ok_or_else(|| Refused::page(Problem::UnknownClient))?;
+    let (invited, address) = (invitation.organization_id.clone(), invitation.email.key().to_owned());
+    let found = cx.db().read(move |tx| {
+        let Some((client, _)) = environments::list_clients(tx, &id)?.into_iter().next() else { return Ok::<_, DbError>(None) };
+        let Some(client) = environments::find_client(tx, client.as_str())? else { return Ok(None) };
+        let policy = sign_in_policies::find_effective_for(tx, &id, &client.environment.settings, invited.as_ref(), &address)?;
+        Ok(Some((client, policy)))
+    });
+    let (client, policy) = found.await?.ok_or_else(|| Refused::page(Problem::UnknownClient))?;
     let request = AuthorizationRequest {
         id: RequestId::mint(now, cx.rng()),
         environment: environment.id,
@@ -154,17 +155,20 @@ async fn begin(cx: &Cx, visit: &Visit, token: &str) -> Result<Waiting, Refused> 
         code_challenge: None,
         sign_up: false,
         organization_id: None,
+        multi_factor: false,
+        chosen_organization_id: None,
         invitation: Some(CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: true }),
         browser_hash: visit.browser.hash(),
         email: Some(invitation.email.as_str().to_owned()),
         magic_auth_id: None,
         pending_sealed: None,
+        second_factor_sealed: None,
         completed: false,
         expires_at: now.plus(LIFETIME),
     };
     let row = request.clone();
     cx.db().write(move |tx| authorize::insert(tx, &row, now)).await?;
-    Ok(Waiting::new(request, client, Some(invitation)))
+    Ok(Waiting::new(request, client, Some(invitation), policy))
 }
 
 fn carried(waiting: &Waiting) -> Result<Invitation, Refused> {

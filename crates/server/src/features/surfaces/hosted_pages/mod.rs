@@ -4,8 +4,11 @@
 mod choose_organization;
 mod device;
 mod http;
+mod impersonate;
 mod invite;
 mod limits;
+mod mfa;
+mod passkey;
 mod password_reset;
 mod sign_in;
 mod sign_up;

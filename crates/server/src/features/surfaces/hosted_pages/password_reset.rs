@@ -36,6 +36,9 @@ pub async fn submit_forgot(State(cx): State<Cx>, visit: Visit, form: FormFields)
     if let Err(limited) = limits::count_network(&cx, &visit).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
+    if !password_resets::passwords_allowed(&cx, &waiting.client.environment, &email).await? {
+        return again(RETRY, FormError::PasswordsNotUsed);
+    }
     let prepared = match password_resets::prepare(&cx, &waiting.client.environment, &email, &asked(&visit)).await {
         Ok(prepared) => prepared,
         Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {

@@ -10,6 +10,7 @@ use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
+use crate::features::credentials::passkeys;
 use crate::features::flows::authenticate::{Origin, proofs};
 use crate::features::flows::authorize;
 use crate::features::records::users::EmailAddress;
@@ -31,7 +32,8 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
     }
     let waiting = Waiting::of_query(&cx, &visit).await?;
     let email = waiting.request.email.clone().unwrap_or_default();
-    Ok(page(&cx, &visit, &waiting, StatusCode::OK, email, vec![]))
+    let again = visit.query.one("again").ok().flatten().is_some();
+    Ok(page(&cx, &visit, &waiting, StatusCode::OK, email, if again { vec![FormError::AnotherWay] } else { vec![] }))
 }
 
 /// Takes the address and asks for the proof. The answer is the same whoever has the address, and whether anybody has.
@@ -48,26 +50,33 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if !waiting.admits(&email) {
         return Ok(page(&cx, &visit, &waiting, RETRY, typed, vec![FormError::NotInvited]));
     }
+    let policy = waiting.policy_for(&cx, &email).await?;
     keep_email(&cx, &waiting, &email).await?;
-    if waiting.client.environment.settings.password {
+    if policy.password {
         return Ok(waiting.go("/sign-in/password"));
     }
-    send(&cx, &visit, &waiting, &email).await
+    if !policy.magic_auth {
+        return Ok(page(&cx, &visit, &waiting, RETRY, typed, vec![FormError::NoWayIn]));
+    }
+    send(&cx, &visit, &Waiting { policy, ..waiting }, &email).await
 }
 
-fn page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: String, errors: Vec<FormError>) -> Response {
-    waiting.page(cx, visit, status, &SignIn { email, sign_up_allowed: waiting.client.environment.settings.sign_up, errors })
+pub(super) fn page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: String, errors: Vec<FormError>) -> Response {
+    let environment = &waiting.client.environment;
+    let passkeys = waiting.policy.passkeys && passkeys::are_allowed(cx, environment);
+    waiting.page(cx, visit, status, &SignIn { email, sign_up_allowed: environment.settings.sign_up, passkeys, errors })
 }
 
 pub async fn show_password(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
     let waiting = Waiting::of_query(&cx, &visit).await?;
-    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    let (Some(email), true) = (email_of(&waiting), waiting.policy.password) else { return Ok(waiting.go("/sign-in")) };
     Ok(password_page(&cx, &visit, &waiting, StatusCode::OK, &email, vec![]))
 }
 
 pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
-    let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
+    // Before the password is looked at: where it opens nothing, it is not said whether it is right.
+    let (Some(email), true) = (email_of(&waiting), waiting.policy.password) else { return Ok(waiting.go("/sign-in")) };
     let again = |status, error| Ok(password_page(&cx, &visit, &waiting, status, &email, vec![error]));
     let password = Secret::new(form.text("password").to_owned());
     if password.reveal().is_empty() {
@@ -92,7 +101,7 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
 }
 
 fn password_page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: &EmailAddress, errors: Vec<FormError>) -> Response {
-    let code_allowed = waiting.client.environment.settings.magic_auth;
+    let code_allowed = waiting.policy.magic_auth;
     waiting.page(cx, visit, status, &Password { email: email.as_str().to_owned(), code_allowed, errors })
 }
 
@@ -114,7 +123,7 @@ pub async fn send_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> 
 }
 
 async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -> Result<Response, Refused> {
-    if !waiting.client.environment.settings.magic_auth {
+    if !waiting.policy.magic_auth {
         return Err(Refused::page(Problem::NotFound));
     }
     if let Err(limited) = limits::count_invited(cx, waiting.invitation.as_ref()).await? {

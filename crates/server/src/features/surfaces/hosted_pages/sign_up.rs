@@ -60,6 +60,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         errors.push(FormError::NotInvited);
     }
     let (Some(email), true) = (email, errors.is_empty()) else { return again(kept, RETRY, errors) };
+    if !waiting.policy_for(&cx, &email).await?.password {
+        return again(kept, RETRY, vec![FormError::PasswordsNotUsed]);
+    }
     if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
     }
@@ -147,8 +150,7 @@ fn blank(cx: &Cx) -> SignUp {
 }
 
 fn is_open(waiting: &Waiting) -> bool {
-    let settings = &waiting.client.environment.settings;
-    settings.sign_up && settings.password
+    waiting.client.environment.settings.sign_up && waiting.policy.password
 }
 
 pub async fn show_verify(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {

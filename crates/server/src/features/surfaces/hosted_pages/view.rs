@@ -12,6 +12,7 @@ pub const TEMPLATES: Templates = &[
     ("gate/layout.html", include_str!("templates/layout.html")),
     ("gate/parts.html", include_str!("templates/parts.html")),
     ("gate/sign_in.html", include_str!("templates/sign_in.html")),
+    ("gate/new_passkey.html", include_str!("templates/new_passkey.html")),
     ("gate/password.html", include_str!("templates/password.html")),
     ("gate/code.html", include_str!("templates/code.html")),
     ("gate/sign_up.html", include_str!("templates/sign_up.html")),
@@ -26,6 +27,11 @@ pub const TEMPLATES: Templates = &[
     ("gate/device_done.html", include_str!("templates/device_done.html")),
     ("gate/invite.html", include_str!("templates/invite.html")),
     ("gate/invite_accepted.html", include_str!("templates/invite_accepted.html")),
+    ("gate/mfa.html", include_str!("templates/mfa.html")),
+    ("gate/mfa_enroll.html", include_str!("templates/mfa_enroll.html")),
+    ("gate/mfa_enroll_sms.html", include_str!("templates/mfa_enroll_sms.html")),
+    ("gate/recovery_codes.html", include_str!("templates/recovery_codes.html")),
+    ("gate/impersonate.html", include_str!("templates/impersonate.html")),
     ("gate/signed_out.html", include_str!("templates/signed_out.html")),
     ("gate/error.html", include_str!("templates/error.html")),
 ];
@@ -36,7 +42,23 @@ pub struct SignIn {
     pub email: String,
     /// Shows "Create an account".
     pub sign_up_allowed: bool,
+    /// Offers passkeys, where the browser has them; a second form posts `credential` to `/sign-in/passkey`.
+    pub passkeys: bool,
     pub errors: Vec<FormError>,
+}
+
+/// `GET /passkeys/new`.
+#[derive(Debug, Default, Serialize)]
+pub struct NewPasskey {
+    /// The signed-in account.
+    pub email: String,
+    pub client_id: String,
+    /// This page once one is made.
+    pub next_href: String,
+    /// One was just made.
+    pub made: bool,
+    /// Where "Continue" leads then; no button without it.
+    pub continue_href: Option<String>,
 }
 
 /// `GET|POST /sign-in/password`, field `password`; a second form posts to `/sign-in/code/send`.
@@ -190,6 +212,26 @@ pub struct InviteAccepted {
     pub continue_href: Option<String>,
 }
 
+/// `GET|POST /impersonate`.
+#[derive(Default, Serialize)]
+pub struct Impersonate {
+    /// The user to act as.
+    pub email: String,
+    /// Who acts, by address.
+    pub impersonator: String,
+    pub reason: String,
+    /// How long it may last.
+    pub minutes: u32,
+    /// For the hidden field.
+    pub code: String,
+}
+
+impl fmt::Debug for Impersonate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Impersonate").field("email", &self.email).finish_non_exhaustive()
+    }
+}
+
 /// `GET /signed-out`.
 #[derive(Debug, Default, Serialize)]
 pub struct SignedOut {
@@ -221,14 +263,40 @@ pub enum FormError {
     PasswordIsTheEmail,
     /// Wrong e-mail or password, never which; also for an unknown address.
     SignInRefused,
+    /// A passkey that proves nothing here, whatever is wrong with it.
+    PasskeyRefused,
     CodeMissing,
     CodeWrong,
     CodeExpired,
     CodeUsed,
+    AppCodeMissing,
+    AppCodeWrong,
+    /// The code of an authenticator app was used before: the next one will do.
+    AppCodeUsed,
+    /// The factor answers nobody for a while, because of wrong codes.
+    FactorPaused,
+    TextCodeMissing,
+    TextCodeWrong,
+    /// The code of a text message is too old, used, or was tried too often.
+    TextCodeExpired,
+    /// The text message could not be sent.
+    TextNotSent,
+    RecoveryCodeMissing,
+    /// Not one of the person's recovery codes, or used.
+    RecoveryCodeWrong,
+    PhoneNumberMissing,
+    /// Not a number with its country code.
+    PhoneNumberNotANumber,
     /// This address or place tried too often.
     TooManyTries {
         minutes: u32,
     },
+    /// The organization asks for a newer sign-in, or for another method.
+    AnotherWay,
+    /// No method is allowed that begins with this address.
+    NoWayIn,
+    /// `/sign-up`: people with this address have no passwords.
+    PasswordsNotUsed,
     /// None of the offered organizations.
     OrganizationMissing,
     /// `/device`: field empty.
@@ -253,11 +321,29 @@ impl FormError {
             | Self::PasswordTooCommon
             | Self::PasswordIsTheEmail
             | Self::SignInRefused => Some("password"),
-            Self::CodeMissing | Self::CodeWrong | Self::CodeExpired | Self::CodeUsed => Some("code"),
+            Self::CodeMissing
+            | Self::CodeWrong
+            | Self::CodeExpired
+            | Self::CodeUsed
+            | Self::AppCodeMissing
+            | Self::AppCodeWrong
+            | Self::AppCodeUsed
+            | Self::TextCodeMissing
+            | Self::TextCodeWrong
+            | Self::TextCodeExpired
+            | Self::RecoveryCodeMissing
+            | Self::RecoveryCodeWrong => Some("code"),
+            Self::PhoneNumberMissing | Self::PhoneNumberNotANumber => Some("phone_number"),
             Self::UserCodeMissing | Self::UserCodeUnknown => Some("user_code"),
             Self::OrganizationMissing => Some("organization_id"),
             Self::NameTooLong { field, .. } => Some(field),
-            Self::TooManyTries { .. } => None,
+            Self::TooManyTries { .. }
+            | Self::TextNotSent
+            | Self::FactorPaused
+            | Self::AnotherWay
+            | Self::NoWayIn
+            | Self::PasswordsNotUsed
+            | Self::PasskeyRefused => None,
         }
     }
 
@@ -277,11 +363,24 @@ impl FormError {
             Self::CodeWrong => "error.code_wrong.field",
             Self::CodeExpired => "error.code_expired.field",
             Self::CodeUsed => "error.code_used.field",
+            Self::AppCodeMissing | Self::AppCodeWrong => "error.app_code.field",
+            Self::AppCodeUsed => "error.app_code_used.field",
+            Self::TextCodeMissing | Self::TextCodeWrong => "error.text_code.field",
+            Self::TextCodeExpired => "error.text_code_expired.field",
+            Self::RecoveryCodeMissing | Self::RecoveryCodeWrong => "error.recovery_code.field",
+            Self::PhoneNumberMissing => "error.phone_number_missing",
+            Self::PhoneNumberNotANumber => "error.phone_number_not_a_number",
             Self::OrganizationMissing => "error.organization_missing",
             Self::UserCodeMissing => "error.user_code_missing",
             Self::UserCodeUnknown => "error.user_code_unknown.field",
             Self::NameTooLong { .. } => "error.name_too_long",
-            Self::TooManyTries { .. } => return None,
+            Self::TooManyTries { .. }
+            | Self::TextNotSent
+            | Self::FactorPaused
+            | Self::AnotherWay
+            | Self::NoWayIn
+            | Self::PasswordsNotUsed
+            | Self::PasskeyRefused => return None,
         })
     }
 
@@ -289,10 +388,21 @@ impl FormError {
     const fn summary_keys(&self) -> Option<(&'static str, &'static str)> {
         Some(match self {
             Self::SignInRefused => ("error.sign_in_refused.title", "error.sign_in_refused.text"),
+            Self::PasskeyRefused => ("error.passkey_refused.title", "error.passkey_refused.text"),
             Self::CodeWrong => ("error.code_wrong.title", "error.code_wrong.text"),
             Self::CodeExpired => ("error.code_expired.title", "error.code_expired.text"),
             Self::CodeUsed => ("error.code_used.title", "error.code_used.text"),
+            Self::AppCodeWrong => ("error.code_wrong.title", "error.app_code_wrong.text"),
+            Self::AppCodeUsed => ("error.code_used.title", "error.app_code_used.text"),
+            Self::TextCodeWrong => ("error.code_wrong.title", "error.text_code_wrong.text"),
+            Self::TextCodeExpired => ("error.code_expired.title", "error.code_expired.text"),
+            Self::FactorPaused => ("error.factor_paused.title", "error.factor_paused.text"),
+            Self::TextNotSent => ("error.text_not_sent.title", "error.text_not_sent.text"),
+            Self::RecoveryCodeWrong => ("error.code_wrong.title", "error.recovery_code_wrong.text"),
             Self::TooManyTries { .. } => ("error.too_many_tries.title", "error.too_many_tries.text"),
+            Self::AnotherWay => ("error.another_way.title", "error.another_way.text"),
+            Self::NoWayIn => ("error.no_way_in.title", "error.no_way_in.text"),
+            Self::PasswordsNotUsed => ("error.passwords_not_used.title", "error.passwords_not_used.text"),
             Self::UserCodeUnknown => ("error.user_code_unknown.title", "error.user_code_unknown.text"),
             _ => return None,
         })
@@ -332,6 +442,7 @@ struct Args {
     maximum: Option<usize>,
 }
 
+/// Pages that a GET of their path shows.
 macro_rules! views {
     ($($view:ident at $path:literal => $template:literal),* $(,)?) => {
         $(impl View for $view {
@@ -344,6 +455,8 @@ macro_rules! views {
         })*
     };
 }
+
+pub(super) use views;
 
 views! {
     SignIn at "/sign-in" => "gate/sign_in.html",
@@ -373,6 +486,22 @@ impl View for Invite {
     fn address(&self, _shown_at: &str) -> Option<String> {
         let carried = self.invitation_token.is_empty();
         Some(if carried { "/invite".to_owned() } else { format!("/invite?invitation_token={}", percent_encode(&self.invitation_token)) })
+    }
+}
+
+impl View for NewPasskey {
+    const TEMPLATE: &'static str = "gate/new_passkey.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        Some(format!("/passkeys/new?client_id={}", percent_encode(&self.client_id)))
+    }
+}
+
+impl View for Impersonate {
+    const TEMPLATE: &'static str = "gate/impersonate.html";
+
+    fn address(&self, _shown_at: &str) -> Option<String> {
+        Some(format!("/impersonate?code={}", percent_encode(&self.code)))
     }
 }
 
@@ -443,11 +572,27 @@ mod tests {
             FormError::PasswordTooCommon,
             FormError::PasswordIsTheEmail,
             FormError::SignInRefused,
+            FormError::PasskeyRefused,
             FormError::CodeMissing,
             FormError::CodeWrong,
             FormError::CodeExpired,
             FormError::CodeUsed,
+            FormError::AppCodeMissing,
+            FormError::AppCodeWrong,
+            FormError::AppCodeUsed,
+            FormError::FactorPaused,
+            FormError::TextCodeMissing,
+            FormError::TextCodeWrong,
+            FormError::TextCodeExpired,
+            FormError::TextNotSent,
+            FormError::RecoveryCodeMissing,
+            FormError::RecoveryCodeWrong,
+            FormError::PhoneNumberMissing,
+            FormError::PhoneNumberNotANumber,
             FormError::TooManyTries { minutes: 5 },
+            FormError::AnotherWay,
+            FormError::NoWayIn,
+            FormError::PasswordsNotUsed,
             FormError::OrganizationMissing,
             FormError::UserCodeMissing,
             FormError::UserCodeUnknown,
@@ -465,6 +610,8 @@ mod tests {
             Problem::LinkExpired { minutes: 30 },
             Problem::InvitationNotValid,
             Problem::InvitationForAnother,
+            Problem::ImpersonationNotValid,
+            Problem::ImpersonationRefused,
             Problem::TooManyTries { minutes: 1 },
             Problem::Broken,
             Problem::NotFound,
@@ -486,7 +633,10 @@ mod tests {
         };
         for errors in std::iter::once(vec![]).chain(every_error().into_iter().map(|error| vec![error])) {
             let name = format!("{errors:?}");
-            add(&format!("sign_in {name}"), pages.render(&SignIn { email: text(), sign_up_allowed: true, errors: errors.clone() }, &frame));
+            add(
+                &format!("sign_in {name}"),
+                pages.render(&SignIn { email: text(), sign_up_allowed: true, passkeys: true, errors: errors.clone() }, &frame),
+            );
             add(&format!("password {name}"), pages.render(&Password { email: text(), code_allowed: true, errors: errors.clone() }, &frame));
             add(
                 &format!("code {name}"),
@@ -504,6 +654,9 @@ mod tests {
             add(&format!("choose_organization {name}"), pages.render(&choice, &frame));
             let confirm = DeviceConfirm { client_name: text(), user_code: text(), email: text(), organizations, errors: errors.clone() };
             add(&format!("device_confirm {name}"), pages.render(&confirm, &frame));
+            for page in crate::features::surfaces::hosted_pages::mfa::view::tests::every_page(&text, &errors) {
+                add(&format!("mfa {name}"), page(&pages, &frame));
+            }
             add(&format!("device {name}"), pages.render(&Device { user_code: text(), errors }, &frame));
         }
         add("forgot_password_sent", pages.render(&ForgotPasswordSent { email: text(), minutes: 30 }, &frame));
@@ -519,6 +672,12 @@ mod tests {
             add("invite", pages.render(&invite, &frame));
         }
         add("invite accepted", pages.render(&InviteAccepted { continue_href: Some(text()) }, &frame));
+        for made in [false, true] {
+            let view = NewPasskey { email: text(), client_id: text(), next_href: text(), made, continue_href: made.then(text) };
+            add("new_passkey", pages.render(&view, &frame));
+        }
+        let impersonate = Impersonate { email: text(), impersonator: text(), reason: text(), minutes: 30, code: text() };
+        add("impersonate", pages.render(&impersonate, &frame));
         add("signed_out", pages.render(&SignedOut { sign_in_href: Some(text()) }, &frame));
         let labels = [ActionLabel::BackToSignIn, ActionLabel::StartAgain, ActionLabel::TryAgain];
         for (problem, label) in every_problem().into_iter().zip(labels.into_iter().cycle()) {
@@ -601,7 +760,8 @@ mod tests {
     fn secrets_of_a_page_are_not_in_its_debug_form() {
         let reset = ResetPassword { token: "secret-token".to_owned(), password_minimum: 10, errors: vec![] };
         let invite = Invite { invitation_token: "secret-token".to_owned(), ..Invite::default() };
-        assert!(!format!("{reset:?} {invite:?} {:?}", frame(Lang::En)).contains("secret-token"));
+        let impersonate = Impersonate { code: "secret-token".to_owned(), ..Impersonate::default() };
+        assert!(!format!("{reset:?} {invite:?} {impersonate:?} {:?}", frame(Lang::En)).contains("secret-token"));
         assert!(!format!("{:?}", frame(Lang::En)).contains("csrf-token"));
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use gatewright_db::DbError;
+use gatewright_db::{DbError, Tx};
 
 use super::limits;
 use crate::features::credentials::invitations::{self, Invitation};
@@ -11,6 +11,8 @@ use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Refusal, Spend, StepUp};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::origin_of};
 use crate::features::records::environments::{self, Client};
+use crate::features::records::organizations::OrganizationId;
+use crate::features::records::sign_in_policies::{self, Policy};
 use crate::features::records::users::{EmailAddress, User};
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -23,6 +25,8 @@ pub struct Waiting {
     pub client: Client,
     /// The invitation that the sign-in is to accept; pending, or the request would not be open.
     pub invitation: Option<Invitation>,
+    /// What is asked of the sign-in, as far as the organization and the address are known. Nobody's account is looked at.
+    pub policy: Policy,
 }
 
 impl Waiting {
@@ -52,10 +56,12 @@ impl Waiting {
                     Some(carried) => invitations::find_by_hash(tx, &request.environment, &carried.token_hash)?,
                     None => None,
                 };
-                Ok(client.map(|client| (request, client, invitation)))
+                let Some(client) = client else { return Ok(None) };
+                let policy = find_policy(tx, &request, &client, invitation.as_ref(), request.email.as_deref())?;
+                Ok(Some((request, client, invitation, policy)))
             })
             .await?;
-        let Some((request, client, invitation)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
+        let Some((request, client, invitation, policy)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
         if !gatewright_jose::eq_constant_time(request.browser_hash.as_bytes(), visit.browser.hash().as_bytes()) {
             let problem = if visit.browser.returned { Problem::WrongBrowser } else { Problem::CookiesOff };
             return Err(Refused::page(problem));
@@ -66,14 +72,24 @@ impl Waiting {
         if request.invitation.is_some() && !invitation.as_ref().is_some_and(|invitation| invitation.is_pending(now)) {
             return Err(Refused::page(Problem::InvitationNotValid));
         }
-        Ok(Self::new(request, client, invitation))
+        Ok(Self::new(request, client, invitation, policy))
     }
 
     /// With its invitation, if it carries one, which opens a closed sign-up (contract 2.6). Who may come in by it is asked of each
     /// address that is typed: see [`Waiting::admits`].
-    pub fn new(request: AuthorizationRequest, mut client: Client, invitation: Option<Invitation>) -> Self {
+    pub fn new(request: AuthorizationRequest, mut client: Client, invitation: Option<Invitation>, policy: Policy) -> Self {
         client.environment.settings.sign_up |= invitation.is_some();
-        Self { request, client, invitation }
+        if request.multi_factor {
+            client.environment.settings.ask_for_second_factor();
+        }
+        Self { request, client, invitation, policy }
+    }
+
+    /// As [`Waiting::policy`], for an address that was just typed.
+    pub async fn policy_for(&self, cx: &Cx, email: &EmailAddress) -> Result<Policy, DbError> {
+        let (request, client, invitation) = (self.request.clone(), self.client.clone(), self.invitation.clone());
+        let email = email.as_str().to_owned();
+        cx.db().read(move |tx| find_policy(tx, &request, &client, invitation.as_ref(), Some(&email))).await
     }
 
     /// Whether somebody with this address may go on: with an invitation, those whom it is for.
@@ -116,9 +132,13 @@ impl Waiting {
             cx.db().write(move |tx| authorize::clear_invitation(tx, &environment, &id)).await?;
         }
         match authenticate::decide_sign_in(cx, &attempt).await? {
+            Decision::Issue(_) if self.request.multi_factor && attempt.second_factor.is_none() => {
+                let (error, text) = authorize::UNMET_REQUIREMENTS;
+                self.send_back(cx, error, text).await
+            }
             Decision::Issue(permit) => {
                 let known = limits::known_cookie(cx, visit, &self.request.environment, attempt.user.email.key());
-                let Some(finished) = authorize::finish(cx, &self.request, attempt, &permit).await? else {
+                let Some(finished) = authorize::finish(cx, visit.headers(), &self.request, attempt, &permit).await? else {
                     return Err(Refused::page(Problem::RequestExpired));
                 };
                 Ok(go(&finished.location, finished.cookies.into_iter().chain([known])))
@@ -131,19 +151,63 @@ impl Waiting {
                 self.wait_for(cx, &attempt, step).await?;
                 Ok(self.go("/choose-organization"))
             }
-            Decision::StepUp(step) => Err(ApiError::internal(&format!("the hosted pages have no page for {}", step.code())).into()),
+            Decision::StepUp(step @ StepUp::MfaChallenge { .. }) => {
+                self.wait_for(cx, &attempt, step).await?;
+                Ok(self.go("/mfa"))
+            }
+            Decision::StepUp(step @ StepUp::MfaEnrollment) => {
+                self.wait_for(cx, &attempt, step).await?;
+                Ok(self.go("/mfa/enroll"))
+            }
+            Decision::StepUp(step @ StepUp::SsoRequired { .. }) => {
+                Err(ApiError::internal(&format!("the hosted pages have no page for {}", step.code())).into())
+            }
             Decision::Refuse(Refusal::NotAMember) => {
                 authenticate::record_refusal(cx, &attempt, Refusal::NotAMember).await?;
                 // The app asked for the organization, so the app is told; the person's account is in order.
-                let text = "The user is not a member of the organization.";
-                let back = authorize::refuse(cx, &self.request, "access_denied", text).await?;
-                back.map(|location| go(&location, [])).ok_or_else(|| Refused::page(Problem::RequestExpired))
+                self.send_back(cx, "access_denied", "The user is not a member of the organization.").await
+            }
+            Decision::Refuse(refusal @ (Refusal::OrganizationMethods(_) | Refusal::TooOld)) => {
+                authenticate::record_refusal(cx, &attempt, refusal).await?;
+                self.ask_again(cx, &attempt).await
             }
             Decision::Refuse(refusal) => {
                 authenticate::record_refusal(cx, &attempt, refusal).await?;
-                Err(authenticate::refusal_error(refusal).into())
+                Err(authenticate::refusal_error(refusal, attempt.user.email.as_str()).into())
             }
         }
+    }
+
+    /// Ends the request without a sign-in, and tells the app why.
+    pub async fn send_back(&self, cx: &Cx, error: &str, description: &str) -> Result<Response, Refused> {
+        let back = authorize::refuse(cx, &self.request, error, description).await?;
+        back.map(|location| go(&location, [])).ok_or_else(|| Refused::page(Problem::RequestExpired))
+    }
+
+    /// Whether an app waits for the answer.
+    pub fn is_for_app(&self) -> bool {
+        matches!(self.request.target, Target::App { .. })
+    }
+
+    /// The organization takes another proof than the one that was given: back to the beginning, where its methods are offered now.
+    async fn ask_again(&self, cx: &Cx, attempt: &Attempt) -> Result<Response, Refused> {
+        let entered = authenticate::find_entered_by(cx, attempt).await?;
+        let (environment, id) = (self.request.environment.clone(), self.request.id.clone());
+        let email = attempt.user.email.as_str().to_owned();
+        cx.db()
+            .write(move |tx| {
+                authorize::update_email(tx, &environment, &id, &email)?;
+                match &entered {
+                    Some(organization) => authorize::update_chosen(tx, &environment, &id, organization.as_str()),
+                    None => Ok(()),
+                }
+            })
+            .await?;
+        Ok(self.go_with("/sign-in", "&again=1"))
+    }
+
+    fn go_with(&self, path: &str, more: &str) -> Response {
+        go(&format!("{path}?request={}{more}", self.id()), [])
     }
 
     /// What the person has proved here.
@@ -154,12 +218,13 @@ impl Waiting {
             method,
             second_factor: None,
             authenticated_at: cx.now(),
-            requested_organization: self.request.organization_id.clone(),
-            without_organization: matches!(self.request.target, Target::Page { .. }),
+            requested_organization: self.request.organization().map(str::to_owned),
+            without_organization: matches!(self.request.target, Target::Page { .. }) && self.request.organization().is_none(),
             invitation: self.invitation.clone(),
             origin: Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() },
             asked: asked(visit),
             record_success: true,
+            impersonation: None,
         }
     }
 
@@ -177,6 +242,20 @@ impl Waiting {
     pub fn pending_hash(&self, cx: &Cx) -> Option<String> {
         authorize::pending_hash(cx, &self.request)
     }
+}
+
+/// For the organization that the app or the invitation names, or that the person chose here, and for the domain of the address.
+fn find_policy(
+    tx: &mut Tx<'_>,
+    request: &AuthorizationRequest,
+    client: &Client,
+    invitation: Option<&Invitation>,
+    email: Option<&str>,
+) -> Result<Policy, DbError> {
+    let invited = invitation.and_then(|invitation| invitation.organization_id.clone());
+    let organization = invited.or_else(|| request.organization().map(OrganizationId::from_text));
+    let key = email.and_then(EmailAddress::parse).map(|email| email.key().to_owned()).unwrap_or_default();
+    sign_in_policies::find_effective_for(tx, &request.environment, &client.environment.settings, organization.as_ref(), &key)
 }
 
 /// What the API answers in OAuth's words, a person reads on a page.

@@ -2,16 +2,20 @@
 
 mod entries;
 mod flags;
+mod impersonations;
 mod model;
 mod permissions;
+mod policies;
 mod resource_types;
 mod role_order;
 #[cfg(test)]
 mod tests;
 
 pub use flags::{NewFeatureFlag, plant_feature_flag};
+pub use impersonations::{StartedImpersonation, end_impersonation, start_impersonation};
 pub use model::{ApiKey, Created, CreatedKey, DATABASE_OF_DEV, NewMember, NewPerson, OperatorError, OrganizationFact, SigningKey};
 pub use permissions::{NewPermission, plant_permission};
+pub use policies::{SignInPolicyFact, find_sign_in_policy, set_sign_in_policy};
 pub use resource_types::{NewResourceType, plant_resource_type};
 pub use role_order::{RoleFact, list_roles, order_roles, set_default_role};
 
@@ -22,7 +26,9 @@ use gatewright_jose::{Algorithm, api_key, hash_secret};
 pub use crate::features::records::environments::{Environment, Settings};
 pub use crate::platform::cx::{ClientId, EnvironmentId};
 
+pub use crate::features::flows::impersonation::Wanted as WantedImpersonation;
 pub use crate::features::records::redirect_uris::{RedirectKind, RedirectUri};
+pub use crate::features::records::sign_in_policies::{Policy, Rule};
 
 use crate::features::credentials::passwords;
 use crate::features::credentials::signing_keys::{self, KeyState, RotateError};

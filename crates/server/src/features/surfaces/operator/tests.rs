@@ -275,3 +275,25 @@ both_engines!(an_organization_is_planted_with_members_who_can_be_there, |app| as
     let listed = app.api(Method::GET, &format!("/user_management/organization_memberships?organization_id={planted}"), Value::Null).await;
     assert_eq!(listed.body["data"].as_array().map(Vec::len), Some(1), "{}", listed.text);
 });
+
+both_engines!(an_operator_makes_an_organization_stricter_and_nobody_elses, |app| async move {
+    let body = json!({"name": "Acme", "external_id": "acme", "domain_data": [{"domain": "acme.example", "state": "verified"}]});
+    assert_eq!(app.api(Method::POST, "/organizations", body).await.status, 201);
+    let environment = load_environment(app.cx(), app.tenant.environment.as_str()).await.unwrap();
+    let wanted = Rule { password: Some(false), session_seconds: Some(3_600), ..Rule::default() };
+    for domain in [None, Some("acme.example")] {
+        let set = set_sign_in_policy(app.cx(), &environment, "acme", domain, wanted.clone()).await.unwrap();
+        assert_eq!((set.effective.password, set.effective.session_seconds, set.effective.magic_auth), (false, 3_600, true));
+        assert_eq!(find_sign_in_policy(app.cx(), &environment, "acme", domain).await.unwrap().rule, wanted);
+    }
+    let entries = app.events().await.into_iter().filter(|(name, _)| name == "sign_in_policy.updated").count();
+    assert_eq!(entries, 2);
+    let other = load_environment(app.cx(), app.other.environment.as_str()).await.unwrap();
+    let unknown = refusal(set_sign_in_policy(app.cx(), &other, "acme", None, wanted.clone()).await);
+    assert_eq!(unknown, "there is no organization \"acme\"; give its id (org_..) or its external id");
+    let domain = refusal(find_sign_in_policy(app.cx(), &environment, "acme", Some("acme.test")).await);
+    assert_eq!(domain, "\"acme.test\" is no domain of Acme; it has acme.example");
+    let weak = Rule { session_seconds: Some(40_000_000), ..Rule::default() };
+    let weak = refusal(set_sign_in_policy(app.cx(), &environment, "acme", None, weak).await);
+    assert!(weak.starts_with("session_seconds: weaker than environment; "), "{weak}");
+});

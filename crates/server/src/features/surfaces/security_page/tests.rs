@@ -224,7 +224,8 @@ both_engines!(a_new_address_is_proved_before_the_old_one_goes, |app| async move 
 });
 
 /// Every form that changes something: where its page is, where it goes, what it says.
-const CHANGES: [(&str, &str, &[(&str, &str)]); 6] = [
+type Fields = &'static [(&'static str, &'static str)];
+const CHANGES: [(&str, &str, Fields); 6] = [
     ("/account/password", "/account/password", &[("current_password", PASSWORD), ("password", NEW_PASSWORD)]),
     ("/account/email", "/account/email", &[("email", "new@example.test")]),
     ("/account/email", "/account/email/code", &[("code", "000000")]),

@@ -5,6 +5,8 @@ use gatewright_jose::{hash_secret, pkce};
 
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::authorization_codes::{self, AuthorizationCode};
+use crate::features::credentials::impersonations;
+use crate::features::credentials::methods::Method;
 use crate::features::credentials::sessions::{self, SessionId};
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude, spent};
 use crate::features::flows::authenticate::failures::Origin;
@@ -35,24 +37,34 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
                     return Ok::<_, DbError>(None);
                 };
                 let user = users::find(tx, environment, &code.user_id)?;
-                Ok(Some((code, user)))
+                let impersonation = match &code.impersonation_id {
+                    Some(id) => impersonations::find(tx, environment, id)?,
+                    None => None,
+                };
+                Ok(Some((code, user, impersonation)))
             })
             .await?
     };
-    let (code, user) = found.ok_or_else(spent)?;
+    let (code, user, impersonation) = found.ok_or_else(spent)?;
     prove_possession(&code, call.body.code_verifier.as_deref(), call.confidential)?;
     if code.used {
         end_session_of(cx, &call.client, &code).await?;
         return Err(spent());
     }
     let user = user.filter(|_| now < code.expires_at).ok_or_else(spent)?;
+    // Support gets in by an impersonation that goes on, and nobody else by one.
+    let impersonation = impersonation.filter(|impersonation| impersonation.is_active(now));
+    if impersonation.is_some() != (code.method == Method::Impersonation) {
+        return Err(spent());
+    }
     // The person's browser met the hosted pages; a backend may name it better.
     let origin = if call.confidential && call.body.ip_address.is_some() {
         call.origin
     } else {
         Origin { ip_address: code.ip_address.clone(), user_agent: code.user_agent.clone() }
     };
-    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
+    let brought = call.body.invitation_token.as_deref().filter(|_| impersonation.is_none());
+    let invitation = find_invitation(cx, &call.client.environment.id, brought, &user.email).await?;
     let attempt = Attempt {
         client: call.client.clone(),
         user,
@@ -65,6 +77,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         asked: call.asked,
         origin,
         record_success: false,
+        impersonation,
     };
     match conclude(cx, attempt, Spend::AuthorizationCode { hash: hash.clone() }).await {
         // Lost a race for the code: it is a second use all the same.

@@ -57,12 +57,13 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: pending.method,
         second_factor: pending.second_factor,
         authenticated_at: cx.now(),
-        requested_organization: None,
+        requested_organization: pending.organization_id,
         without_organization: false,
         invitation,
         origin: call.origin,
         asked: call.asked,
         record_success: true,
+        impersonation: None,
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

@@ -23,6 +23,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let typed = required(call.body.email, "email")?;
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    proofs::check_domain(cx, &call.client.environment, &email, Method::MagicAuth).await?;
     let user =
         proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
     let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
@@ -38,6 +39,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         asked: call.asked,
         origin: call.origin,
         record_success: true,
+        impersonation: None,
     };
     conclude(cx, attempt, Spend::Nothing).await
 }

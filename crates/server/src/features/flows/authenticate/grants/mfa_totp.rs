@@ -43,12 +43,13 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: pending.method,
         second_factor: Some(second_factor),
         authenticated_at: pending.authenticated_at,
-        requested_organization: None,
+        requested_organization: pending.organization_id,
         without_organization: false,
         invitation,
         asked: call.asked,
         origin: call.origin,
         record_success: pending.fresh,
+        impersonation: None,
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

@@ -7,6 +7,7 @@ mod magic_auth;
 mod mfa_totp;
 mod organization_selection;
 mod other_steps;
+mod passkey;
 mod password;
 mod refresh_token;
 
@@ -50,11 +51,12 @@ pub struct Call {
     pub cookie_token: Option<String>,
 }
 
-const GRANTS: [&Grant; 9] = [
+const GRANTS: [&Grant; 10] = [
     &authorization_code::GRANT,
     &refresh_token::GRANT,
     &password::GRANT,
     &magic_auth::GRANT,
+    &passkey::GRANT,
     &email_verification::GRANT,
     &mfa_totp::GRANT,
     &device_code::GRANT,

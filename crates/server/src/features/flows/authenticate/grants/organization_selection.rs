@@ -50,6 +50,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         asked: call.asked,
         origin: call.origin,
         record_success: pending.fresh,
+        impersonation: None,
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

@@ -31,6 +31,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         return Err(wrong());
     };
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    proofs::check_domain(cx, &call.client.environment, &email, Method::Password).await?;
     let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin).await?;
     let user = proved.ok_or_else(wrong)?;
     let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
@@ -46,6 +47,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         asked: call.asked,
         origin: call.origin,
         record_success: true,
+        impersonation: None,
     };
     conclude(cx, attempt, Spend::Nothing).await
 }

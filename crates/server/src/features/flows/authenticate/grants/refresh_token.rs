@@ -15,11 +15,12 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::sessions::{self, Ending, RefreshToken, Rotation, Session, Standing, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
-use crate::features::flows::authenticate::model::{AuthenticateResponse, Refusal, decide_renewal};
-use crate::features::flows::authenticate::wire::{refusal_error, renewal_error};
+use crate::features::flows::authenticate::model::{AuthenticateResponse, NotRenewed, Refusal, SessionFacts, decide_renewal};
+use crate::features::flows::authenticate::wire::refusal_error;
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
 use crate::features::records::organizations::OrganizationId;
+use crate::features::records::sign_in_policies::{self, Policy};
 use crate::features::records::users::{self, User, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -54,6 +55,8 @@ struct Found {
     organization: Option<String>,
     /// The user's standing there; none if they are not an active member.
     standing: Option<Standing>,
+    /// What is asked of a session there, now.
+    policy: Policy,
     signer: Arc<SigningKey>,
     template: Option<String>,
 }
@@ -76,16 +79,18 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         let now = cx.now();
         let found = find(cx, &call.client, &hash, organization.as_deref()).await?.ok_or_else(invalid)?;
         let settings = &call.client.environment.settings;
-        if !found.session.is_live(now, settings.inactivity_seconds) || now >= found.token.expires_at {
+        let allowed = found.session.impersonator.is_none() || settings.impersonation;
+        if !allowed || !found.session.is_live(now) || now >= found.token.expires_at {
             return Err(invalid());
         }
-        decide_renewal(settings, found.session.method, found.session.second_factor).map_err(|step| renewal_error(&step))?;
         match found.token.used_at {
             Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => {
+                check(&found, now)?;
                 return replay(cx, &call.client, found, now).await;
             }
             Some(_) => return Err(reuse(cx, &call.client, &found).await?),
             None => {
+                check(&found, now)?;
                 if let Some(answer) = rotate(cx, &call.client, found, &hash, now).await? {
                     return Ok(answer);
                 }
@@ -93,6 +98,35 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         }
     }
     Err(invalid())
+}
+
+/// Whether the session satisfies the policy of the organization that the token is to be for. A policy that became stricter catches here
+/// what was opened before.
+fn check(found: &Found, now: Timestamp) -> Result<(), ApiError> {
+    let Found { session, user, policy, .. } = found;
+    // Nobody hears what an organization asks for who is no member of it.
+    if found.standing.is_none() {
+        return Err(lost(user));
+    }
+    let facts = SessionFacts {
+        method: session.method,
+        age: now.since(session.authenticated_at),
+        idle: now.since(session.last_active_at),
+        second_factor_proved: session.second_factor.is_some(),
+    };
+    decide_renewal(policy, facts).map_err(|reason| match reason {
+        NotRenewed::Ended => invalid(),
+        // In OAuth's words here, whatever the code (contract 2.4, 3.4).
+        NotRenewed::Refused(Refusal::MethodNotAllowed) => {
+            ApiError::oauth("authentication_method_not_allowed", "The session was opened by a method that is not allowed any more.")
+        }
+        NotRenewed::Refused(refusal) => refusal_error(refusal, user.email.as_str()),
+        // Without a token to go on with: a refresh token alone must not lead to a new factor.
+        NotRenewed::WithoutSecondFactor => {
+            ApiError::oauth("mfa_enrollment", "The session was opened without a second factor, which is asked for now. Sign in again.")
+                .with("user", serde_json::to_value(UserView::from(user)).unwrap_or_default())
+        }
+    })
 }
 
 async fn find(cx: &Cx, client: &Client, hash: &str, requested: Option<&str>) -> Result<Option<Found>, DbError> {
@@ -111,9 +145,11 @@ async fn find(cx: &Cx, client: &Client, hash: &str, requested: Option<&str>) -> 
             let usual = pair.as_ref().map_or(&session.organization_id, |pair| &pair.organization_id);
             let organization = requested.as_ref().or(usual.as_ref()).cloned();
             let standing = sessions::find_standing(tx, environment, &user.id, organization.as_deref())?;
+            let (settings, entered) = (&client.environment.settings, organization.as_deref().map(OrganizationId::from_text));
+            let policy = sign_in_policies::find_effective_for(tx, environment, settings, entered.as_ref(), user.email.key())?;
             let signer = signing_keys::load_signer(&cx_in, tx, environment)?;
             let template = jwt_templates::find(tx, environment)?;
-            Ok(Some(Found { token, session, user, pair, organization, standing, signer, template }))
+            Ok(Some(Found { token, session, user, pair, organization, standing, policy, signer, template }))
         })
         .await
 }
@@ -125,7 +161,7 @@ fn open(cx: &Cx, client: &Client, hash: &str, sealed: &[u8]) -> Result<Pair, DbE
 }
 
 fn mint(cx: &Cx, client: &Client, found: &Found, now: Timestamp) -> Result<String, ApiError> {
-    let standing = found.standing.as_ref().ok_or_else(lost)?;
+    let standing = found.standing.as_ref().ok_or_else(|| lost(&found.user))?;
     let facts = tokens::TokenFacts {
         client,
         session: &found.session,
@@ -172,9 +208,9 @@ async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timesta
         })
         .await?;
     match rotated {
-        Written::Done => Ok(Some(answer(client, &session, &user, pair))),
+        Written::Done => Ok(Some(answer(client, &session, &user, pair, now))),
         Written::Raced => Ok(None),
-        Written::NotAMember => Err(lost()),
+        Written::NotAMember => Err(lost(&user)),
     }
 }
 
@@ -183,10 +219,10 @@ async fn rotate(cx: &Cx, client: &Client, found: Found, hash: &str, now: Timesta
 async fn replay(cx: &Cx, client: &Client, mut found: Found, now: Timestamp) -> Result<AuthenticateResponse, ApiError> {
     let mut pair = found.pair.take().ok_or_else(invalid)?;
     if found.standing.is_none() {
-        return Err(lost());
+        return Err(lost(&found.user));
     }
     if found.organization == pair.organization_id {
-        return Ok(answer(client, &found.session, &found.user, pair));
+        return Ok(answer(client, &found.session, &found.user, pair, now));
     }
     pair.access_token = mint(cx, client, &found, now)?;
     pair.organization_id = found.organization;
@@ -202,9 +238,9 @@ async fn replay(cx: &Cx, client: &Client, mut found: Found, now: Timestamp) -> R
         })
         .await?;
     match switched {
-        Written::Done => Ok(answer(client, &found.session, &found.user, pair)),
+        Written::Done => Ok(answer(client, &found.session, &found.user, pair, now)),
         Written::Raced => Err(invalid()),
-        Written::NotAMember => Err(lost()),
+        Written::NotAMember => Err(lost(&found.user)),
     }
 }
 
@@ -233,7 +269,7 @@ async fn reuse(cx: &Cx, client: &Client, found: &Found) -> Result<ApiError, ApiE
     Ok(ApiError::oauth("invalid_grant", "Refresh token already exchanged."))
 }
 
-fn answer(client: &Client, session: &Session, user: &User, pair: Pair) -> AuthenticateResponse {
+fn answer(client: &Client, session: &Session, user: &User, pair: Pair, now: Timestamp) -> AuthenticateResponse {
     AuthenticateResponse {
         user: UserView::from(user),
         organization_id: pair.organization_id,
@@ -241,7 +277,8 @@ fn answer(client: &Client, session: &Session, user: &User, pair: Pair) -> Authen
         refresh_token: pair.refresh_token,
         authentication_method: session.method.as_str(),
         token_type: "Bearer",
-        expires_in: client.environment.settings.access_token_seconds,
+        impersonator: session.impersonator.clone(),
+        expires_in: tokens::lifetime(client, session, now),
     }
 }
 
@@ -255,6 +292,6 @@ fn invalid() -> ApiError {
 }
 
 /// The organization asked for, or the one the session acts for, is not the user's any more.
-fn lost() -> ApiError {
-    refusal_error(Refusal::NotAMember)
+fn lost(user: &User) -> ApiError {
+    refusal_error(Refusal::NotAMember, user.email.as_str())
 }
