@@ -484,6 +484,8 @@ def without_chance(value: Any, known: set[str]) -> Any:
     if isinstance(value, str):
         value = re.sub(r"20[23]\d-\d\d-\d\dT[\d:.]+Z", "lately", value)
         value = re.sub(r"\$argon2\S+|eyJ[\w.-]+|sk_[^\"\s]+|\b\d{6}\b|-verification-\w+", "chance", value)
+        # A QR code, and codes to print.
+        value = re.sub(r"data:image/png;base64,[\w+/=]+|\b[2-9a-z]{4}(-[2-9a-z]{4}){3}\b", "chance", value)
         return re.sub(r"[\w-]{25,}", blur, value)
     return value
 

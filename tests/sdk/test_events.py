@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -19,7 +20,9 @@ from workos.organizations.models import OrganizationDomainData
 
 from accounts import PASSWORD, authenticate, create_account, open_api, open_sdk, unique_email
 from organizations import create_flag, unique
+from passkeys import make_passkey
 from running_server import BINARY, DATABASE, REPOSITORY, Server, open_database, start_server
+from second_factors import Authenticator as AuthenticatorApp
 
 UPSTREAM = Path(os.environ.get("GATEWRIGHT_SHARED") or REPOSITORY.parent / "shared") / "reference" / "open-api-spec.yaml"
 NAMES = REPOSITORY / "crates" / "server" / "src" / "platform" / "journal" / "names.rs"
@@ -174,6 +177,33 @@ def pass_a_day(server: Server, sdk: workos.WorkOSClient, http: httpx.Client) -> 
         then("authentication.email_verification_failed", "user.updated", "authentication.email_verification_succeeded")
         then("authentication.password_succeeded", "session.created")
 
+        carol = create_account(server, "carol")
+        then("user.created")
+        passkey, _ = make_passkey(server, server.client_id, carol.email, PASSWORD)
+        then("authentication.password_succeeded")
+        grant = "urn:gatewright:oauth:grant-type:passkey"
+        for challenge, outcome in (("another", "failed"), (None, "succeeded")):
+            asked = post("/passkeys/authentication_options", {"client_id": server.client_id})["publicKey"]
+            credential = passkey.sign_in({**asked, "challenge": challenge or asked["challenge"]})
+            authenticate(server, http, grant, credential=json.dumps(credential))
+            then(f"authentication.passkey_{outcome}")
+        then("session.created")
+        made = post(f"/user_management/users/{carol.id}/auth_factors", {"type": "totp"})
+        factor, app = made["authentication_factor"], AuthenticatorApp(made["authentication_factor"]["totp"]["secret"])
+        post(f"/auth/challenges/{made['authentication_challenge']['id']}/verify", {"code": app.code()})
+        for outcome in ("failed", "succeeded"):
+            waiting = authenticate(server, http, "password", email=carol.email, password=PASSWORD).json()
+            authenticate(
+                server,
+                http,
+                f"{URN}mfa-totp",
+                code=app.wrong_code() if outcome == "failed" else app.code(),
+                pending_authentication_token=waiting["pending_authentication_token"],
+                authentication_challenge_id=post(f"/auth/factors/{factor['id']}/challenge")["id"],
+            )
+            then(f"authentication.mfa_{outcome}")
+        then("session.created")
+
         invitation = post("/user_management/invitations", {"email": unique_email("guest"), "organization_id": organization})
         post(f"/user_management/invitations/{invitation['id']}/resend")
         post(f"/user_management/invitations/{invitation['id']}/revoke")
@@ -295,7 +325,7 @@ def test_the_audit_verifies_beside_the_running_server_and_names_what_was_changed
     assert len(lines) >= len(day[2]) and any("environment.created" in line for line in lines)
     if DATABASE != "sqlite":
         return
-    victim = day[2][len(day[2]) // 2]["id"]
+    victim = next(event["id"] for event in day[2][len(day[2]) // 2 :] if "object" in event["data"])
     [file] = folder.rglob("*.db")
     with sqlite3.connect(file, timeout=30) as connection:
         [[data]] = connection.execute("SELECT data FROM events WHERE id = ?", [victim]).fetchall()

