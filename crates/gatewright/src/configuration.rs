@@ -328,7 +328,7 @@ mod tests {
     fn the_list_of_keys_is_that_of_the_configuration() {
         let mut expected = Vec::new();
         for name in fields(None) {
-            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn"]
+            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn", "sms"]
                 .contains(&name.as_str())
                 .then(|| fields(Some(&name)));
             match inner {

@@ -15,7 +15,10 @@ pub fn run(command: ImpersonationsCommand, log: Option<&str>) -> Result<ExitCode
         ImpersonationsCommand::Start(args) => start(args)?,
         ImpersonationsCommand::End { id, environment } => on(&environment, async |cx, found| {
             if !operator::end_impersonation(cx, &found.id, &id).await? {
-                return Err(Failure::new(format!("{id}: no impersonation of {} has this id", found.name)));
+                return Err(Failure::new(format!(
+                    "{id}: no impersonation of {} has this id; give the one that impersonations start printed",
+                    found.name
+                )));
             }
             println!("{id} has ended");
             Ok(())
