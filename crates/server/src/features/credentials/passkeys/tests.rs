@@ -415,6 +415,22 @@ both_engines!(row_38_a_password_alone_makes_no_passkey_beside_a_second_factor, |
     assert_eq!(sign_in(&app, &mut authenticator).await.code(), "mfa_challenge");
 });
 
+both_engines!(row_38_a_password_alone_enrols_no_factor_where_a_passkey_is_the_second, |app| async {
+    let (user, mut authenticator) = registered(&app, EMAIL).await;
+    app.settings(|settings| settings.mfa = crate::features::records::environments::Mfa::Required).await;
+    let refused = app.authenticate(json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD})).await;
+    assert_eq!((refused.status, refused.code()), (403, "authentication_method_not_allowed"), "{}", refused.text);
+    assert!(refused.body["pending_authentication_token"].is_null(), "nothing to go on with");
+    let (mut browser, page) = open(&app).await;
+    let asked = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+    let asked = browser.follow(asked).await;
+    let again = browser.submit(&asked, "/sign-in/password", &[("password", PASSWORD)]).await;
+    assert!(again.location().is_some_and(|to| to.starts_with("/sign-in?")), "back to where the passkey is offered: {}", again.text);
+    let factors = app.api(Method::GET, &format!("/user_management/users/{}/auth_factors", user.id), Value::Null).await;
+    assert_eq!(factors.body["data"], json!([]));
+    assert_eq!(sign_in(&app, &mut authenticator).await.status, 200, "the passkey itself opens");
+});
+
 both_engines!(row_41_a_registration_counts_once_for_the_user_and_browser_it_was_asked_of, |app| async {
     let (environment, cx) = (environment(&app).await, app.cx());
     let (alice, bob) = (user(&app, EMAIL).await, user(&app, "bob@example.test").await);

@@ -15,6 +15,7 @@ use crate::features::credentials::impersonations::{self, Impersonation};
 use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::credentials::passkeys;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, Standing, tokens};
 use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
@@ -170,6 +171,7 @@ pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> 
         without_organization: attempt.without_organization,
         factors: Factors { enrolled: !factor_choices.is_empty(), proved: attempt.second_factor.is_some() },
         factor_choices: &factor_choices,
+        has_passkey: !passkeys::list_of_user(tx, &environment.id, &user.id)?.is_empty(),
         sso_connections: &[],
         impersonation: environment.settings.impersonation && attempt.impersonation.is_some(),
     };

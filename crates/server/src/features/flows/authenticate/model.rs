@@ -25,6 +25,8 @@ pub struct Facts<'a> {
     pub factors: Factors,
     /// The factors that the user may answer with.
     pub factor_choices: &'a [FactorChoice],
+    /// Whether the user has a passkey, which proves two factors at once.
+    pub has_passkey: bool,
     /// Connections that the user's domain or organization insists on.
     pub sso_connections: &'a [String],
     /// Whether there is a confirmed impersonation, and the environment lets support act as its users.
@@ -71,6 +73,7 @@ impl Decision {
                 Refusal::MethodNotAllowed
                 | Refusal::OrganizationMethods(_)
                 | Refusal::TooOld
+                | Refusal::PasskeyRequired
                 | Refusal::AddressNotProved
                 | Refusal::OrganizationNotNamed,
             ) => false,
@@ -125,6 +128,8 @@ pub enum Refusal {
     OrganizationMethods(Methods),
     /// The person proved who they are, longer ago than the policy lets a session live.
     TooOld,
+    /// Two factors are asked for, and the user's passkey is what proves them.
+    PasskeyRequired,
     /// The user is not an active member of the organization asked for.
     NotAMember,
     /// Nobody has proved the address of the user whom support wants to act as.
@@ -148,6 +153,10 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
         return Decision::Refuse(Refusal::AddressNotProved);
     }
     if let Some(step) = unproved(policy, facts) {
+        // Whoever has no more than the password, or the mailbox, must not choose a second factor beside the one that the owner has.
+        if step == StepUp::MfaEnrollment && facts.has_passkey && facts.method != Method::Passkey {
+            return Decision::Refuse(Refusal::PasskeyRequired);
+        }
         return Decision::StepUp(step);
     }
     if facts.without_organization {
@@ -304,6 +313,7 @@ mod decision_tests {
             without_organization: false,
             factors: NONE,
             factor_choices: &[],
+            has_passkey: false,
             sso_connections: &[],
             impersonation: false,
         }
@@ -370,6 +380,24 @@ mod decision_tests {
             Decision::StepUp(StepUp::EmailVerification),
             "the switch is for impersonation alone"
         );
+    }
+
+    #[test]
+    fn row_38_a_password_enrols_no_factor_beside_a_passkey() {
+        let required = Policy::of(&Settings { mfa: Mfa::Required, ..Settings::default() });
+        let owner = || Facts { has_passkey: true, ..facts() };
+        let enrolled = Factors { enrolled: true, proved: false };
+        for (policy, facts, expected) in [
+            (&required, owner(), Decision::Refuse(Refusal::PasskeyRequired)),
+            (&required, Facts { method: Method::MagicAuth, ..owner() }, Decision::Refuse(Refusal::PasskeyRequired)),
+            (&required, Facts { method: Method::Passkey, ..owner() }, Decision::StepUp(StepUp::MfaEnrollment)),
+            (&required, Facts { factors: enrolled, ..owner() }, Decision::StepUp(StepUp::MfaChallenge { factors: vec![] })),
+            (&required, facts(), Decision::StepUp(StepUp::MfaEnrollment)),
+            (&Policy::of(&Settings::default()), owner(), Decision::Issue(Permit { organization_id: None })),
+        ] {
+            assert_eq!(decide(policy, &facts), expected, "{facts:?}");
+            assert!(expected != Decision::Refuse(Refusal::PasskeyRequired) || !expected.is_proved());
+        }
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub fn refusal_error(refusal: Refusal, email: &str) -> ApiError {
                 .with("sso_connection_ids", json!([]))
                 .with("auth_methods", auth_methods(methods))
         }
+        Refusal::PasskeyRequired => ApiError::plain(
+            StatusCode::FORBIDDEN,
+            "authentication_method_not_allowed",
+            "Two factors are asked for, and this user proves them with a passkey.",
+        ),
         Refusal::TooOld => ApiError::oauth("invalid_grant", "The sign-in is too old for this organization. Sign in again."),
         Refusal::AddressNotProved => {
             ApiError::plain(StatusCode::FORBIDDEN, "email_not_verified", "The address of this user has not been verified.")

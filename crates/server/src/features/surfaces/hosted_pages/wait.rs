@@ -167,7 +167,7 @@ impl Waiting {
                 // The app asked for the organization, so the app is told; the person's account is in order.
                 self.send_back(cx, "access_denied", "The user is not a member of the organization.").await
             }
-            Decision::Refuse(refusal @ (Refusal::OrganizationMethods(_) | Refusal::TooOld)) => {
+            Decision::Refuse(refusal @ (Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::PasskeyRequired)) => {
                 authenticate::record_refusal(cx, &attempt, refusal).await?;
                 self.ask_again(cx, &attempt).await
             }
