@@ -22,9 +22,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0017_second_factors", include_str!("../../../migrations/0017_second_factors.sql")),
     ("0018_sign_in_policies", include_str!("../../../migrations/0018_sign_in_policies.sql")),
     ("0019_passkeys", include_str!("../../../migrations/0019_passkeys.sql")),
-    ("0022_impersonations", include_str!("../../../migrations/0022_impersonations.sql")),
-    ("0023_step_up", include_str!("../../../migrations/0023_step_up.sql")),
-    ("0024_security_page", include_str!("../../../migrations/0024_security_page.sql")),
+    ("0020_impersonations", include_str!("../../../migrations/0020_impersonations.sql")),
+    ("0021_step_up", include_str!("../../../migrations/0021_step_up.sql")),
+    ("0022_security_page", include_str!("../../../migrations/0022_security_page.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);
