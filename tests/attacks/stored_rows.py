@@ -43,6 +43,7 @@ BOOKKEEPING_COLUMNS = {
     "email_verifications": {"attempts", "updated_at"},
     "email_changes": {"attempts", "updated_at"},
     "authentication_challenges": {"attempts", "updated_at"},
+    "radar_challenges": {"attempts", "updated_at"},
     "authentication_factors": {"failures", "blocked_until"},
 }
 

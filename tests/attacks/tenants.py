@@ -29,6 +29,8 @@ GRANTS = {
     f"{URN}magic-auth:code": {"email", "code"},
     f"{URN}email-verification:code": {"code", "pending_authentication_token"},
     f"{URN}mfa-totp": {"code", "pending_authentication_token", "authentication_challenge_id"},
+    f"{URN}radar-email-challenge:code": {"code", "pending_authentication_token", "radar_challenge_id"},
+    f"{URN}radar-sms-challenge:code": {"code", "pending_authentication_token", "verification_id", "phone_number"},
     f"{URN}organization-selection": {"pending_authentication_token", "organization_id"},
 }
 # What two tenants may both have, in one environment or in two: whoever forgets to ask whose it is finds the wrong one.
@@ -56,6 +58,8 @@ OF_ENVIRONMENT = {
     "client_id",
     "audit_log_action",
     "ssf_stream_id",
+    "radar_attempt_id",
+    "radar_list_entry",
     "webhook_endpoint_id",
     "webhook_delivery_id",
 }
@@ -117,6 +121,14 @@ FRESH: dict[str, Any] = {
     "webhook_delivery_status": "pending",
     "previous_secret_seconds": 60,
     "return_immediately": True,
+    "radar_list_type": "device",
+    "radar_list_action": "block",
+    "radar_new_entry": "a fresh device",
+    "radar_auth_method": "SSO",
+    "radar_action": "sign-in",
+    "radar_status": "success",
+    "ip_address": "198.51.100.99",
+    "user_agent": "Mozilla/5.0",
     "stream_status": "enabled",
     "guard_word": "word",
     "said": "user_01HXYZHXYZHXYZHXYZHXYZHXYZ",
@@ -213,6 +225,19 @@ MEANINGS = [
         (r"/log_streams\S* body state", "log_stream_state"),
         (r"/log_streams\S* body sources", "log_stream_sources"),
         (r"/log_streams\S* body start", "log_stream_start"),
+        (r" /radar/attempts/{id} path", "radar_attempt_id"),
+        (r" /radar/attempts/{id} body ", "radar_status"),
+        (r" /radar/attempts body email", "new_email"),
+        (r" /radar/attempts body auth_method", "radar_auth_method"),
+        (r" /radar/attempts body action", "radar_action"),
+        (r" /radar/lists/\S+ path type", "radar_list_type"),
+        (r" /radar/lists/\S+ path action", "radar_list_action"),
+        (r"POST /radar/lists/\S+ body entry", "radar_new_entry"),
+        (r"DELETE /radar/lists/\S+ body entry", "radar_list_entry"),
+        (r"/radar_challenges/{id} path", "radar_challenge_id"),
+        (r"/radar_challenges body user_id", "signing_up_user_id"),
+        (r"/radar_challenges body pending_authentication_token", "signing_up_token"),
+        (r"/radar_challenges body phone_number", "signing_up_number"),
         (r"/(organization_domain)s/{id}\S* path", "organization_domain_id"),
         (r"/invitations/by_token/ ?\S* path", "invitation_token"),
         (r"/invitations/{id}\S* path", "invitation_id"),
@@ -442,6 +467,7 @@ class Maker:
         self.make_keys()
         self.make_webhooks()
         self.make_factors()
+        self.make_radar()
         self.make_codes()
         self.make_sign_ins()
         self.http.close()
@@ -674,6 +700,45 @@ class Maker:
             f"{URN}mfa-totp code": self.tenant.server.take_code(number),
             f"{URN}mfa-totp pending_authentication_token": waiting["pending_authentication_token"],
             f"{URN}mfa-totp authentication_challenge_id": challenge,
+        }
+
+    def make_radar(self) -> None:
+        """An assessment, an entry of a list, and two sign-ins that wait: for a mailed code, and for one by message."""
+        assessed = {"ip_address": "192.0.2.1", "user_agent": "Mozilla/5.0", "auth_method": "SSO", "action": "sign-in"}
+        attempt = self.post("/radar/attempts", {**assessed, "email": f"assessed-{self.mark}@example.test"})["attempt_id"]
+        entry = f"device {self.common}"
+        self.post("/radar/lists/device/block", {"entry": entry})
+        _, tried = self.make_user("tried")
+        by_password = {"grant_type": "password", "password": self.tenant.password}
+        for _ in range(3):
+            self.authenticate(grant_type="password", email=tried, password="not this one")
+        stopped = self.authenticate(**by_password, email=tried)
+        assert stopped["code"] == "radar_challenge", stopped
+        challenge = self.http.get(f"/user_management/radar_challenges/{stopped['radar_challenge_id']}").json()
+        local, domain = self.make_user("again")[1].split("@")
+        self.authenticate(**by_password, email=f"{local}@{domain}")
+        again = f"{local}+2@{domain}"
+        body = {"email": again, "password": self.tenant.password, "email_verified": True}
+        signing_up = self.post("/user_management/users", body)["id"]
+        waiting = self.authenticate(**by_password, email=again)
+        assert waiting["code"] == "radar_sign_up_challenge", waiting
+        number = f"+49152{secrets.randbelow(10**8):08}"
+        of_sign_up = {"user_id": signing_up, "pending_authentication_token": waiting["pending_authentication_token"]}
+        sent = self.post("/user_management/radar_challenges", {**of_sign_up, "phone_number": number})
+        by_email, by_sms = f"{URN}radar-email-challenge:code", f"{URN}radar-sms-challenge:code"
+        self.tenant.data |= {"signing_up_number": number, f"{by_sms} phone_number": number}
+        self.refs |= {
+            "radar_attempt_id": attempt,
+            "radar_list_entry": entry,
+            "radar_challenge_id": challenge["id"],
+            f"{by_email} radar_challenge_id": challenge["id"],
+            f"{by_email} pending_authentication_token": stopped["pending_authentication_token"],
+            f"{by_email} code": challenge["code"],
+            "signing_up_user_id": signing_up,
+            "signing_up_token": waiting["pending_authentication_token"],
+            f"{by_sms} pending_authentication_token": waiting["pending_authentication_token"],
+            f"{by_sms} verification_id": sent["verification_id"],
+            f"{by_sms} code": self.tenant.server.take_code(number),
         }
 
     def make_codes(self) -> None:

@@ -33,7 +33,7 @@ REFUSALS = {400, 403, 404, 422}
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 AUTHENTICATE = "POST /user_management/authenticate"
 
-# Taken for the SDKs' sake, and meaning nothing until connections and Radar are served.
+# Taken for the SDKs' sake: connections are not served yet, and of signals and attempts these operations make nothing.
 NOT_YET = {"connection_id", "radar_auth_attempt_id", "signals_id"}
 EMPTY = {"GET /user_management/users/{id}/identities"}
 # Any user of the environment may become a member of any of its organizations, and may be named as the one who invites.
@@ -55,6 +55,9 @@ class World:
         self.recorded, self.unrecorded = open_client(base_url=server.url), httpx.Client(base_url=server.url, trust_env=False, timeout=30)
         ids = environment_ids(data)
         home, away = server.facts["environments"][:2]
+
+        for of in (home, away):
+            challenge_the_suspicious(data, of["name"])
 
         def make(of: dict[str, str], neighbour: Tenant | None = None) -> Tenant:
             return make_tenant(server, of["api_key"], of["client_id"], ids[of["name"]], neighbour)
@@ -125,6 +128,15 @@ class World:
 def environment_ids(data: Path) -> dict[str, str]:
     printed = subprocess.run([str(BINARY), "environments", "list", "--data", str(data)], capture_output=True, text=True, check=True).stdout
     return {line.split()[0]: line.split()[1] for line in printed.splitlines()}
+
+
+def challenge_the_suspicious(data: Path, environment: str) -> None:
+    """So that there are sign-ins that wait for a challenge; thresholds that only they reach."""
+    settings = {"brute_force_attack": "challenge", "account_failures": 3, "repeat_sign_up": "challenge", "mailbox_sign_ups": 1}
+    settings |= {name: 1000 for name in ("network_failures", "network_accounts", "environment_failures", "network_sign_ups")}
+    changes = [f"radar.{name}={value}" for name, value in settings.items()]
+    command = [str(BINARY), "environments", "set", *changes, "--data", str(data), "--environment", environment]
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
 
 
 def make_revoked_key(data: Path, environment: str) -> str:
@@ -268,7 +280,7 @@ def test_row_18_an_id_of_another_environment_is_refused_in_every_place(world: Wo
 
 def proofs(operation: Operation) -> frozenset[str]:
     """A failed proof of identity is an event, and no change."""
-    return frozenset({"events"}) if str(operation) == AUTHENTICATE else frozenset()
+    return frozenset({"events", "radar_attempts"}) if str(operation) == AUTHENTICATE else frozenset()
 
 
 # What A has, put where B makes or renames something.

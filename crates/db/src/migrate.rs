@@ -25,6 +25,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0020_impersonations", include_str!("../../../migrations/0020_impersonations.sql")),
     ("0021_step_up", include_str!("../../../migrations/0021_step_up.sql")),
     ("0022_security_page", include_str!("../../../migrations/0022_security_page.sql")),
+    ("0023_radar", include_str!("../../../migrations/0023_radar.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);

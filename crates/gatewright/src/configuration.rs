@@ -72,6 +72,9 @@ const KEYS: &[(&str, Kind)] = &[
     ("events.audit_kept_days", Kind::Number),
     ("outbound.allow_private", Kind::List),
     ("outbound.connections", Kind::Number),
+    ("radar.places_file", Kind::Text),
+    ("radar.disposable_domains_file", Kind::Text),
+    ("radar.attempts_kept_days", Kind::Number),
     ("webhooks.retries", Kind::List),
     ("webhooks.timeout_seconds", Kind::Number),
     ("webhooks.per_endpoint", Kind::Number),
@@ -328,7 +331,7 @@ mod tests {
     fn the_list_of_keys_is_that_of_the_configuration() {
         let mut expected = Vec::new();
         for name in fields(None) {
-            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn", "sms"]
+            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn", "radar", "sms"]
                 .contains(&name.as_str())
                 .then(|| fields(Some(&name)));
             match inner {

@@ -52,24 +52,48 @@ fn apply<T: Serialize + DeserializeOwned>(present: &T, changes: &[String], examp
             // A number only where one belongs: the name of a host may be digits.
             _ => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
         };
-        serde_json::from_value::<T>(Value::Object(map.clone()))
+        serde_json::from_value::<T>(Value::Object(nested(&map)))
             .map_err(|_| Failure::usage(format!("{key}: {text:?} does not fit; {}", fitting(present, key))))?;
     }
-    serde_json::from_value(Value::Object(map)).map_err(|error| Failure::usage(format!("settings: {error}; this is a defect, report it")))
+    serde_json::from_value(Value::Object(nested(&map)))
+        .map_err(|error| Failure::usage(format!("settings: {error}; this is a defect, report it")))
 }
 
+/// Every value by its key; one of a group is `group.key`.
 fn to_map(of: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(of) {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(),
+    let mut map = Map::new();
+    let Ok(Value::Object(whole)) = serde_json::to_value(of) else { return map };
+    for (key, value) in whole {
+        match value {
+            Value::Object(group) => map.extend(group.into_iter().map(|(inner, value)| (format!("{key}.{inner}"), value))),
+            value => drop(map.insert(key, value)),
+        }
     }
+    map
+}
+
+/// The opposite of [`to_map`].
+fn nested(map: &Map<String, Value>) -> Map<String, Value> {
+    let mut whole = Map::new();
+    for (key, value) in map {
+        match key.split_once('.') {
+            None => drop(whole.insert(key.clone(), value.clone())),
+            Some((group, inner)) => {
+                if let Value::Object(group) = whole.entry(group).or_insert_with(|| Value::Object(Map::new())) {
+                    group.insert(inner.to_owned(), value.clone());
+                }
+            }
+        }
+    }
+    whole
 }
 
 fn fitting(present: &impl Serialize, key: &str) -> &'static str {
-    match (key, to_map(present).get(key)) {
-        ("mfa", _) => "write off, optional or required",
-        (_, Some(Value::Bool(_))) => "write true or false",
-        (_, Some(Value::Number(_))) => "write a number from 0",
+    match to_map(present).get(key) {
+        _ if key == "mfa" => "write off, optional or required",
+        Some(Value::Bool(_)) => "write true or false",
+        Some(Value::Number(_)) => "write a number from 0",
+        _ if key.starts_with("radar.") => "write off, log, challenge or block",
         _ => "write a value of the right kind, or none",
     }
 }
@@ -89,6 +113,9 @@ mod tests {
             changed(&["access_token_seconds=600", "sign_up=false", "issuer=https://auth.example.com", "inactivity_seconds=3600"]).unwrap();
         assert_eq!((settings.access_token_seconds, settings.sign_up, settings.inactivity_seconds), (600, false, Some(3_600)));
         assert_eq!(settings.issuer.as_deref(), Some("https://auth.example.com"));
+        let stricter = changed(&["radar.bot_detection=challenge", "radar.account_failures=5"]).unwrap();
+        assert_eq!((stricter.radar.account_failures, stricter.radar.stale_days), (5, 90));
+        assert!(show(&stricter).contains(&("radar.bot_detection".to_owned(), "challenge".to_owned())));
         let back = change(&settings, &["inactivity_seconds=none".to_owned(), "issuer=none".to_owned()]).unwrap();
         assert_eq!((back.inactivity_seconds, back.issuer), (None, None));
         assert_eq!(show(&settings).iter().find(|(key, _)| key == "sign_up").map(|(_, value)| value.as_str()), Some("false"));
@@ -101,6 +128,9 @@ mod tests {
             ("acess_token_seconds=5", "acess_token_seconds: there is no such setting; did you mean access_token_seconds?"),
             ("access_token_seconds=soon", "access_token_seconds: \"soon\" does not fit; write a number from 0"),
             ("access_token_seconds=0", "access_token_seconds: the value is out of range; choose 1 to 86400"),
+            ("radar.bot_detecton=block", "radar.bot_detecton: there is no such setting; did you mean radar.bot_detection?"),
+            ("radar.bot_detection=ban", "radar.bot_detection: \"ban\" does not fit; write off, log, challenge or block"),
+            ("radar.account_failures=0", "radar.account_failures: the value is out of range; choose 1 to 1000"),
             ("sign_up=1", "sign_up: \"1\" does not fit; write true or false"),
             ("mfa=always", "mfa: \"always\" does not fit; write off, optional or required"),
         ] {

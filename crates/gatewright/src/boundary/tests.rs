@@ -56,6 +56,8 @@ fn every_setting_that_changes_changes_the_page() {
             ("optional", _) => "required".to_owned(),
             (_, Ok(number)) => (number + 1).to_string(),
             ("none", _) if key.ends_with("_seconds") => "7777".to_owned(),
+            ("optional", _) => "required".to_owned(),
+            ("log" | "block", _) => "challenge".to_owned(),
             _ => "https://changed.example.com".to_owned(),
         };
         let changed = settings::change(&usual, &[format!("{key}={other}")]).unwrap();

@@ -35,6 +35,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     pub events: Events,
     pub webauthn: Webauthn,
+    pub radar: Radar,
     /// Set by `gatewright dev` only: loopback redirects, the inbox, keys that `serve` refuses.
     #[serde(skip)]
     pub dev: bool,
@@ -222,8 +223,33 @@ impl Default for Config {
             outbound: Outbound::default(),
             webhooks: Webhooks::default(),
             webauthn: Webauthn::default(),
+            radar: Radar::default(),
             dev: false,
         }
+    }
+}
+
+/// What Radar knows of the world. What it does is a setting of each environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Radar {
+    /// A CSV table of networks with their countries and coordinates; see the guide. Without one, travel and countries say nothing.
+    pub places_file: Option<std::path::PathBuf>,
+    /// Domains that give addresses to throw away, one a line.
+    pub disposable_domains_file: Option<std::path::PathBuf>,
+    /// Days that tries to sign in are kept by: for so long a device is recognized.
+    pub attempts_kept_days: u32,
+}
+
+impl Default for Radar {
+    fn default() -> Self {
+        Self { places_file: None, disposable_domains_file: None, attempts_kept_days: 90 }
+    }
+}
+
+impl Radar {
+    pub fn attempts_kept(&self) -> Duration {
+        Duration::from_secs(u64::from(self.attempts_kept_days) * 86_400)
     }
 }
 
@@ -374,6 +400,13 @@ impl Config {
             if !(7..=3_650).contains(&days) {
                 return Err(ConfigError::new(key, days.to_string(), "choose 7 to 3650 days"));
             }
+        }
+        if !(31..=3_650).contains(&self.radar.attempts_kept_days) {
+            return Err(ConfigError::new(
+                "radar.attempts_kept_days",
+                self.radar.attempts_kept_days.to_string(),
+                "choose 31 to 3650 days: sign-ups are counted over 30",
+            ));
         }
         if self.brand.radius > 16 {
             return Err(ConfigError::new("brand.radius", self.brand.radius.to_string(), "choose 0 to 16"));

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use gatewright_base::{Clock, Id, Kind, Rng, Timestamp, UlidSequence};
@@ -15,6 +15,7 @@ use super::last_uses::LastUses;
 use super::low_priority::LowPriorityThreads;
 use super::metrics::Metrics;
 use super::outbound::Outbound;
+use super::places::Places;
 use crate::Parts;
 use crate::web::pages::{AppFrame, Pages};
 
@@ -64,6 +65,8 @@ struct Inner {
     hashing_places: Arc<tokio::sync::Semaphore>,
     smtp: Option<super::mail::delivery::Smtp>,
     sender: lettre::message::Mailbox,
+    places: Places,
+    disposable_domains: HashSet<String>,
     pages: Pages,
     look: Look,
     signing_keys: RwLock<HashMap<String, Arc<SigningKey>>>,
@@ -84,6 +87,7 @@ impl Cx {
         let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
         let (smtp, sender) = (super::mail::delivery::smtp(&config)?, super::mail::delivery::sender(&config)?);
         let journal = Arc::new(Journal::new(&parts.master_key));
+        let (places, disposable_domains) = (read_places(&config)?, read_disposable_domains(&config)?);
         let outbound = Outbound::new(&config, parts.network);
         Ok(Self(Arc::new(Inner {
             config,
@@ -106,6 +110,8 @@ impl Cx {
             hashing_places,
             smtp,
             sender,
+            places,
+            disposable_domains,
             pages,
             look,
             signing_keys: RwLock::default(),
@@ -178,6 +184,16 @@ impl Cx {
         &self.0.last_uses
     }
 
+    /// Where networks are, as the operator's table says.
+    pub fn places(&self) -> &Places {
+        &self.0.places
+    }
+
+    /// Domains that give addresses to throw away, as the operator's file says.
+    pub fn disposable_domains(&self) -> &HashSet<String> {
+        &self.0.disposable_domains
+    }
+
     pub(crate) fn pages(&self) -> &Pages {
         &self.0.pages
     }
@@ -240,4 +256,33 @@ impl Cx {
         }
         keys.insert(key.kid().to_owned(), key);
     }
+}
+
+fn read_places(config: &Config) -> Result<Places, ConfigError> {
+    let Some(path) = &config.radar.places_file else { return Ok(Places::default()) };
+    let read = std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Places::read(&text));
+    read.map_err(|problem| {
+        ConfigError::new("radar.places_file", format!("{} cannot be read: {problem}", path.display()), "the guide says what it looks like")
+    })
+}
+
+/// One a line, in the form of DNS; what follows a `#` says something to people.
+fn read_disposable_domains(config: &Config) -> Result<HashSet<String>, ConfigError> {
+    let key = "radar.disposable_domains_file";
+    let Some(path) = &config.radar.disposable_domains_file else { return Ok(HashSet::new()) };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::new(key, format!("{} cannot be read: {error}", path.display()), "name a file of domains, one a line")
+    })?;
+    let mut domains = HashSet::new();
+    for (at, line) in text.lines().enumerate() {
+        let name = line.split('#').next().unwrap_or_default().trim();
+        if name.is_empty() {
+            continue;
+        }
+        let domain = idna::domain_to_ascii_strict(name).map_err(|_| {
+            ConfigError::new(key, format!("line {} of {}: {name:?} is no domain", at + 1, path.display()), "write one domain a line")
+        })?;
+        domains.insert(domain);
+    }
+    Ok(domains)
 }

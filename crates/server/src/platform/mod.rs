@@ -15,6 +15,7 @@ pub mod low_priority;
 pub mod mail;
 pub mod metrics;
 pub mod outbound;
+pub mod places;
 pub mod rate_limit;
 pub mod revocations;
 pub mod sms;

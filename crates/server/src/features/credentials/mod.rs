@@ -16,6 +16,7 @@ pub mod passkeys;
 pub mod password_resets;
 pub mod passwords;
 pub mod pending_authentications;
+pub mod radar_challenges;
 pub mod recovery_codes;
 pub mod sessions;
 pub mod signing_keys;

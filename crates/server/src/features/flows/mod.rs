@@ -9,5 +9,6 @@ pub mod invitations;
 pub mod organization_memberships;
 pub mod organizations;
 pub mod permissions;
+pub mod radar;
 pub mod roles;
 pub mod users;

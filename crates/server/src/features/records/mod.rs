@@ -11,6 +11,7 @@ pub mod organization_domains;
 pub mod organization_memberships;
 pub mod organizations;
 pub mod permissions;
+pub mod radar_lists;
 pub mod redirect_uris;
 pub mod resources;
 pub mod role_assignments;

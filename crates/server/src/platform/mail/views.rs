@@ -125,6 +125,51 @@ impl MailView for VerifyEmail {
     }
 }
 
+/// A code that finishes a sign-in which looked like somebody else's.
+pub struct ConfirmSignIn {
+    pub code: String,
+    pub minutes: u32,
+    pub facts: Facts,
+}
+
+impl MailView for ConfirmSignIn {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            minutes: Some(self.minutes),
+            code: Some(&self.code),
+            ..Letter::new(
+                "mail.confirm_sign_in.subject",
+                "mail.confirm_sign_in.heading",
+                "mail.confirm_sign_in.text",
+                "mail.confirm_sign_in.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
+/// Tells a user of a sign-in from a device that was never seen for the account.
+pub struct NewDevice {
+    /// `https://.../forgot-password`
+    pub reset_href: String,
+    pub facts: Facts,
+}
+
+impl MailView for NewDevice {
+    fn letter(&self) -> Letter<'_> {
+        Letter {
+            button: Some(Button { label: "mail.new_device.button", href: &self.reset_href }),
+            ..Letter::new(
+                "mail.new_device.subject",
+                "mail.new_device.heading",
+                "mail.new_device.text",
+                "mail.new_device.notice",
+                &self.facts,
+            )
+        }
+    }
+}
+
 /// A link to the page that sets a new password.
 pub struct ResetPassword {
     /// `https://.../reset-password?token=...`
@@ -334,6 +379,8 @@ macro_rules! silent_debug {
 silent_debug!(
     SignInCode,
     VerifyEmail,
+    ConfirmSignIn,
+    NewDevice,
     ResetPassword,
     PasswordChanged,
     AccountExists,
@@ -376,7 +423,9 @@ mod tests {
         let mails: Result<Vec<_>, RenderError> = [
             pages.render_mail(&SignInCode { code: code(), minutes: 10, facts: facts() }, lang, &app),
             pages.render_mail(&VerifyEmail { code: code(), minutes: 1, facts: facts() }, lang, &app),
+            pages.render_mail(&ConfirmSignIn { code: code(), minutes: 10, facts: facts() }, lang, &app),
             pages.render_mail(&ConfirmNewEmail { code: code(), minutes: 10, facts: facts() }, lang, &app),
+            pages.render_mail(&NewDevice { reset_href: href(), facts: facts() }, lang, &app),
             pages.render_mail(&ResetPassword { href: href(), minutes: 30, facts: facts() }, lang, &app),
             pages.render_mail(&PasswordChanged { reset_href: href(), facts: Facts { asked_from: None, ..facts() } }, lang, &app),
             pages.render_mail(&AccountExists { sign_in_href: href(), facts: facts() }, lang, &app),
@@ -420,8 +469,8 @@ mod tests {
                     assert!(html.contains(part), "{part:?} is missing from the HTML of {}", mail.subject);
                 }
                 match index {
-                    0..=2 => assert!(mail.text.contains("482 913") && html.contains("482 913"), "{}", mail.text),
-                    3..=5 | 7.. => {
+                    0..=3 => assert!(mail.text.contains("482 913") && html.contains("482 913"), "{}", mail.text),
+                    4..=7 | 9.. => {
                         assert!(mail.text.contains(&format!("\n{HREF}\n")) && html.contains(&format!("href=\"{HREF}\"")), "{}", mail.text)
                     }
                     _ => assert!(mail.text.contains("new@acme.test") && html.contains("new@acme.test"), "{}", mail.text),

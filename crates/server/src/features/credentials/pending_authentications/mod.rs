@@ -4,7 +4,7 @@
 mod store;
 
 use std::time::Duration;
-pub use store::{close_of_user, find, insert, take};
+pub use store::{close_of_user, find, find_of_user, insert, take};
 
 use gatewright_base::Timestamp;
 
@@ -46,4 +46,8 @@ pub struct PendingAuthentication {
     pub fresh: bool,
     /// The invitation it is to accept, by the hash of its token.
     pub invitation_hash: Option<String>,
+    /// Radar's try that the sign-in belongs to.
+    pub radar_attempt_id: Option<String>,
+    /// A challenge of Radar that comes after the step it waits for.
+    pub radar_due: Option<String>,
 }

@@ -31,7 +31,9 @@ pub fn insert(
             pending.fresh,
             pending.invitation_hash.clone(),
             SecondFactor::to_row(pending.second_factor),
-            pending.organization_id.clone()
+            pending.organization_id.clone(),
+            pending.radar_attempt_id.clone(),
+            pending.radar_due.clone()
         ],
     )
     .map(drop)
@@ -47,6 +49,18 @@ pub fn find(
     now: Timestamp,
 ) -> Result<Option<PendingAuthentication>, DbError> {
     tx.optional(FIND, params![environment, client_id, step, token_hash, now])?.map(|row| from_row(row, step)).transpose()
+}
+
+/// The live sign-in of `user` that waits for `step`, at whichever client.
+pub fn find_of_user(
+    tx: &mut Tx<'_>,
+    environment: &EnvironmentId,
+    user: &UserId,
+    step: &'static str,
+    token_hash: &str,
+    now: Timestamp,
+) -> Result<Option<PendingAuthentication>, DbError> {
+    tx.optional(FIND_OF_USER, params![environment, user, step, token_hash, now])?.map(|row| from_row(row, step)).transpose()
 }
 
 /// Spends it. One caller wins.
@@ -77,17 +91,25 @@ fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, D
         invitation_hash: row.opt_text()?,
         second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
         organization_id: row.opt_text()?,
+        radar_attempt_id: row.opt_text()?,
+        radar_due: row.opt_text()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
      email_verification_id, ip_address, user_agent, expires_at, created_at, authenticated_at, fresh, \
-     invitation_hash, second_factor, organization_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+     invitation_hash, second_factor, organization_id, radar_attempt_id, radar_due) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 // A row of the release before has neither: it was proved when it was made.
 pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
-     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id FROM pending_authentications \
+     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id, \
+     radar_attempt_id, radar_due FROM pending_authentications \
      WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
      AND used_at IS NULL AND expires_at > $5";
+pub const FIND_OF_USER: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
+     COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id, \
+     radar_attempt_id, radar_due FROM pending_authentications \
+     WHERE environment_id = $1 AND user_id = $2 AND step = $3 AND token_hash = $4 AND used_at IS NULL AND expires_at > $5";
 pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \
      WHERE environment_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > $3 RETURNING token_hash";
 pub const CLOSE_OF_USER: &str =

@@ -18,8 +18,8 @@ use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::credentials::passkeys;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::credentials::sessions::{self, Session, SessionId, SessionView, Standing, tokens};
-use crate::features::credentials::{authorization_codes, email_verifications, signing_keys};
-use crate::features::flows::device;
+use crate::features::credentials::{authorization_codes, email_verifications, radar_challenges, signing_keys};
+use crate::features::flows::{device, radar};
 use crate::features::records::environments::Client;
 use crate::features::records::jwt_templates;
 use crate::features::records::organization_memberships;
@@ -29,6 +29,7 @@ use crate::features::records::users::{self, User, UserView};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::Event;
+use crate::platform::sms;
 use crate::web::error::ApiError;
 
 /// A proved identity that asks to be let in.
@@ -54,6 +55,8 @@ pub struct Attempt {
     pub record_success: bool,
     /// What lets support in, if it is not the user. Set with [`Method::Impersonation`] alone.
     pub impersonation: Option<Impersonation>,
+    /// What Radar makes of it, or is to make of it.
+    pub radar: radar::Standing,
 }
 
 /// The one-time thing that this sign-in uses up, in the very transaction that opens the session.
@@ -74,7 +77,7 @@ pub enum Spend {
 
 /// Decides and answers an API sign-in.
 pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<AuthenticateResponse, ApiError> {
-    let attempt = inviting::accept_invitation(cx, attempt).await?;
+    let attempt = inviting::accept_invitation(cx, assess(cx, attempt, true).await?).await?;
     let (decided, ready) = {
         let (decided, ready) = prepare(cx, &attempt).await?;
         match decided.joins {
@@ -96,6 +99,20 @@ pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<Authent
             Err(refusal_error(refusal, attempt.user.email.as_str()))
         }
     }
+}
+
+/// Has Radar assess what was proved just now. Comes before everything else that is made of a proof. `by_phone`: whether the way there
+/// can ask for a phone.
+pub async fn assess(cx: &Cx, mut attempt: Attempt, by_phone: bool) -> Result<Attempt, DbError> {
+    let radar::Standing::Asked(signals) = &attempt.radar else { return Ok(attempt) };
+    let assessed = radar::assess_method(cx, &attempt.client.environment, &attempt.user.email, attempt.method, signals).await?;
+    let standing = radar::Standing::assessed(assessed);
+    attempt.radar = match attempt.method {
+        // Whoever waits at a page can be asked for what is in their mailbox, and for no phone. A passkey proves more than a mailbox.
+        Method::MagicAuth | Method::Passkey => standing.once_mailbox_proved(by_phone && sms::is_configured(cx)),
+        _ => standing,
+    };
+    Ok(attempt)
 }
 
 /// What a token is made of beside the session, read in the snapshot of the decision.
@@ -169,6 +186,7 @@ pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> 
         organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
         without_organization: attempt.without_organization,
+        risk: attempt.radar.risk(),
         factors: Factors { enrolled: !factor_choices.is_empty(), proved: attempt.second_factor.is_some() },
         factor_choices: &factor_choices,
         has_passkey: !passkeys::list_of_user(tx, &environment.id, &user.id)?.is_empty(),
@@ -267,7 +285,18 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         }
         _ => None,
     };
+    let challenge = match &step {
+        // Whoever signs up again and again has mailboxes enough, and phones not.
+        StepUp::RadarSignUpChallenge if sms::is_configured(cx) => None,
+        StepUp::RadarChallenge | StepUp::RadarSignUpChallenge => {
+            Some(radar_challenges::prepare(cx, &attempt.client.environment, &attempt.user, &attempt.asked).await?)
+        }
+        _ => None,
+    };
+    let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &attempt.user, &attempt.asked).await?;
     let (token, now) = (random_token(cx.rng()), cx.now());
+    // What is asked for now is done when the sign-in goes on; only the first of two steps leaves the other one due.
+    let radar_due = attempt.radar.risk().as_due().filter(|_| step == StepUp::EmailVerification);
     let pending = PendingAuthentication {
         client_id: attempt.client.id.to_string(),
         user_id: attempt.user.id.clone(),
@@ -282,11 +311,13 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         authenticated_at: attempt.authenticated_at,
         fresh: attempt.record_success,
         invitation_hash: attempt.invitation.as_ref().map(|invitation| invitation.token_hash().to_owned()),
+        radar_attempt_id: attempt.radar.attempt_id().map(ToString::to_string),
+        radar_due: radar_due.map(str::to_owned),
     };
-    let email_verification_id = pending.email_verification_id.clone();
+    let sent = challenge.as_ref().map(|challenge| challenge.id().to_string()).or_else(|| pending.email_verification_id.clone());
     let (environment, hash, scribe) =
         (attempt.client.environment.id.clone(), hash_secret(&token), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
-    let client_id = attempt.client.id.to_string();
+    let (client_id, user, standing) = (attempt.client.id.to_string(), attempt.user.clone(), attempt.radar.clone());
     let stored = cx
         .db()
         .write(move |tx| {
@@ -296,14 +327,18 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
             if let Some(verification) = &verification {
                 email_verifications::send(tx, verification, &scribe)?;
             }
+            if let Some(challenge) = &challenge {
+                radar_challenges::send(tx, challenge, &hash, &scribe)?;
+            }
             pending_authentications::insert(tx, &environment, &hash, &pending, now)?;
+            radar::settle(tx, &environment, &standing, radar::Outcome::Open, &user, notice.as_ref(), &scribe)?;
             Ok(true)
         })
         .await?;
     if !stored {
         return Err(spent());
     }
-    let error = step_up_error(&step, &attempt.user, &token, email_verification_id.as_deref());
+    let error = step_up_error(&step, &attempt.user, &token, sent.as_deref());
     Ok(Waiting { pending_token: token, error })
 }
 
@@ -364,6 +399,7 @@ async fn issue(
         expires_in: tokens::lifetime(&attempt.client, &session, now),
         refresh_token: refresh_token.clone(),
     };
+    let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &user, &attempt.asked).await?;
     let scribe = cx.scribe(match &session.impersonator {
         Some(impersonator) => impersonations::actor(impersonator, &user.id),
         None => Actor::User { id: user.id.to_string() },
@@ -394,6 +430,7 @@ async fn issue(
             if attempt.record_success {
                 record_success(tx, &environment, attempt.method, &user.id, user.email.as_str(), &attempt.origin, &scribe)?;
             }
+            radar::settle(tx, &environment, &attempt.radar, radar::Outcome::Succeeded, &user, notice.as_ref(), &scribe)?;
             scribe.record(tx, &environment, &Event::new("session.created", SessionView::of(&session, now)))?;
             Ok(())
         })

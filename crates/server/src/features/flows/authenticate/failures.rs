@@ -8,6 +8,7 @@ use super::model::Refusal;
 use crate::features::credentials::authentication_factors::{FactorId, Refused};
 use crate::features::credentials::email_verifications::Redemption;
 use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::flows::radar;
 use crate::features::records::users::{self, User, UserId};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -139,7 +140,9 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
         Refusal::NotAMember => "not_a_member",
         Refusal::AddressNotProved => "email_not_verified",
         Refusal::OrganizationNotNamed => "organization_required",
+        Refusal::Blocked { .. } => "radar",
     };
+    let outcome = if matches!(refusal, Refusal::Blocked { .. }) { radar::Outcome::Blocked } else { radar::Outcome::Open };
     let event = Event::new(
         "authentication.refused",
         json!({
@@ -153,5 +156,8 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
             "user_agent": attempt.origin.user_agent,
         }),
     );
+    let (id, settling, standing, user) = (environment.clone(), scribe.clone(), attempt.radar.clone(), attempt.user.clone());
+    // Two writes, as many as a wrong proof makes: the time they take does not tell a blocked sign-in from a wrong password.
+    cx.db().write(move |tx| radar::settle(tx, &id, &standing, outcome, &user, None, &settling)).await?;
     cx.db().write(move |tx| scribe.record(tx, &environment, &event)).await
 }

@@ -13,6 +13,7 @@ use super::grants::{self, Secret as SecretRule};
 use super::model::AuthenticateResponse;
 use super::{clients, cookies};
 use crate::features::credentials::letters::Asked;
+use crate::features::flows::radar::Signals;
 use crate::features::records::{cors_origins, environments};
 use crate::platform::cx::Cx;
 use crate::web::client::Peer;
@@ -129,7 +130,14 @@ async fn authenticate(
     } else {
         seen
     };
-    let call = grants::Call { client: client.clone(), confidential, origin, asked, body, cookie_token };
+    // Radar believes what a back end says of the person and makes nothing of the back end itself.
+    let signals = if confidential {
+        let named = Signals::named(body.ip_address.as_deref(), body.user_agent.as_deref(), body.device_id.as_deref());
+        Signals { attempt_id: body.radar_auth_attempt_id.clone().filter(|id| id.len() <= 64), ..named }
+    } else {
+        Signals::default()
+    };
+    let call = grants::Call { client: client.clone(), confidential, origin, asked, signals, body, cookie_token };
     let answer = (grant.run)(&cx, call).await;
     count(&cx, grant.label, &answer);
     let mut response = match answer {

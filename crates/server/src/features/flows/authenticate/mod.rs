@@ -22,7 +22,7 @@ mod second_factor_tests;
 mod tests;
 mod wire;
 
-pub use conclude::{Attempt, Spend, decide_in, decide_sign_in, find_entered_by, list_organizations_of, step_up};
+pub use conclude::{Attempt, Spend, assess, decide_in, decide_sign_in, find_entered_by, list_organizations_of, step_up};
 pub use failures::{Origin, record_email_verification, record_refusal, record_success};
 pub use http::clear_cookies;
 pub use inviting::accept_invitation;

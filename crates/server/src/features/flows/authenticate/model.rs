@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 
 use crate::features::credentials::impersonations::Impersonator;
 use crate::features::credentials::methods::Method;
+use crate::features::credentials::radar_challenges::{STEP_SIGN_IN, STEP_SIGN_UP};
+use crate::features::flows::radar::Risk;
 use crate::features::records::environments::Mfa;
 use crate::features::records::sign_in_policies::{Methods, Policy};
 use crate::features::records::users::UserView;
@@ -22,6 +24,8 @@ pub struct Facts<'a> {
     pub requested_organization: Option<&'a str>,
     /// Only who it is counts, such as at a page of ours that asks for the organization itself.
     pub without_organization: bool,
+    /// What Radar makes of it.
+    pub risk: Risk,
     pub factors: Factors,
     /// The factors that the user may answer with.
     pub factor_choices: &'a [FactorChoice],
@@ -75,7 +79,8 @@ impl Decision {
                 | Refusal::TooOld
                 | Refusal::PasskeyRequired
                 | Refusal::AddressNotProved
-                | Refusal::OrganizationNotNamed,
+                | Refusal::OrganizationNotNamed
+                | Refusal::Blocked { .. },
             ) => false,
         }
     }
@@ -97,10 +102,18 @@ impl Permit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepUp {
     EmailVerification,
-    MfaChallenge { factors: Vec<FactorChoice> },
+    /// A code by mail, because it looks like somebody else's.
+    RadarChallenge,
+    /// As [`StepUp::RadarChallenge`], for an account just begun: a code by SMS will do, too.
+    RadarSignUpChallenge,
+    MfaChallenge {
+        factors: Vec<FactorChoice>,
+    },
     MfaEnrollment,
     OrganizationSelection(Vec<OrganizationChoice>),
-    SsoRequired { connection_ids: Vec<String> },
+    SsoRequired {
+        connection_ids: Vec<String>,
+    },
 }
 
 impl StepUp {
@@ -112,6 +125,8 @@ impl StepUp {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmailVerification => "email_verification_required",
+            Self::RadarChallenge => STEP_SIGN_IN,
+            Self::RadarSignUpChallenge => STEP_SIGN_UP,
             Self::MfaChallenge { .. } => Self::MFA_CHALLENGE,
             Self::MfaEnrollment => Self::MFA_ENROLLMENT,
             Self::OrganizationSelection(_) => Self::ORGANIZATION_SELECTION,
@@ -136,6 +151,8 @@ pub enum Refusal {
     AddressNotProved,
     /// Support wants to act as a member of several organizations and names none of them.
     OrganizationNotNamed,
+    /// By Radar. Answered like a wrong proof, so that nobody learns from it that theirs was right.
+    Blocked { method: Method },
 }
 
 /// The one decision. Order matters: what environment and organization forbid, then who must be asked elsewhere, then what this person
@@ -151,6 +168,9 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     // Support cannot prove anything in the user's place: it is let in as it is, or not at all.
     if facts.method == Method::Impersonation && !facts.email_verified {
         return Decision::Refuse(Refusal::AddressNotProved);
+    }
+    if facts.risk == Risk::Block {
+        return Decision::Refuse(Refusal::Blocked { method: facts.method });
     }
     if let Some(step) = unproved(policy, facts) {
         // Whoever has no more than the password, or the mailbox, must not choose a second factor beside the one that the owner has.
@@ -237,6 +257,11 @@ fn unproved(policy: &Policy, facts: &Facts<'_>) -> Option<StepUp> {
     if !facts.email_verified {
         return Some(StepUp::EmailVerification);
     }
+    match facts.risk {
+        Risk::Challenge => return Some(StepUp::RadarChallenge),
+        Risk::SignUpChallenge => return Some(StepUp::RadarSignUpChallenge),
+        Risk::None | Risk::Block => {}
+    }
     match (policy.mfa, facts.factors) {
         (Mfa::Off, _) | (_, Factors { proved: true, .. }) | (Mfa::Optional, Factors { enrolled: false, .. }) => None,
         (_, Factors { enrolled: true, .. }) => Some(StepUp::MfaChallenge { factors: facts.factor_choices.to_vec() }),
@@ -311,6 +336,7 @@ mod decision_tests {
             organizations: &[],
             requested_organization: None,
             without_organization: false,
+            risk: Risk::None,
             factors: NONE,
             factor_choices: &[],
             has_passkey: false,
@@ -429,6 +455,27 @@ mod decision_tests {
             (&required, PROVED, Decision::Issue(Permit { organization_id: None })),
         ] {
             assert_eq!(decide(policy, &Facts { factors, ..facts() }), expected, "{:?} {factors:?}", policy.mfa);
+        }
+    }
+
+    #[test]
+    fn what_radar_blocks_is_refused_before_anything_is_asked_and_what_it_challenges_before_a_factor() {
+        let policy = Policy::of(&Settings::default());
+        let sso = ["conn_1".to_owned()];
+        let blocked = |method| Decision::Refuse(Refusal::Blocked { method });
+        for (facts, expected) in [
+            (Facts { risk: Risk::Block, ..facts() }, blocked(Method::Password)),
+            (Facts { risk: Risk::Block, method: Method::MagicAuth, ..facts() }, blocked(Method::MagicAuth)),
+            (Facts { risk: Risk::Block, email_verified: false, sso_connections: &sso, ..facts() }, blocked(Method::Password)),
+            (Facts { risk: Risk::Challenge, ..facts() }, Decision::StepUp(StepUp::RadarChallenge)),
+            (Facts { risk: Risk::SignUpChallenge, ..facts() }, Decision::StepUp(StepUp::RadarSignUpChallenge)),
+            (Facts { risk: Risk::Challenge, factors: ENROLLED, ..facts() }, Decision::StepUp(StepUp::RadarChallenge)),
+            (Facts { risk: Risk::Challenge, factors: PROVED, ..facts() }, Decision::StepUp(StepUp::RadarChallenge)),
+            (Facts { risk: Risk::Challenge, email_verified: false, ..facts() }, Decision::StepUp(StepUp::EmailVerification)),
+        ] {
+            let decision = decide(&policy, &facts);
+            assert!(!decision.is_proved(), "{facts:?}");
+            assert_eq!(decision, expected, "{facts:?}");
         }
     }
 

@@ -4,12 +4,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::model::{Refusal, StepUp};
+use crate::features::credentials::methods::Method;
+use crate::features::credentials::one_time_codes;
 use crate::features::records::sign_in_policies::Methods;
 use crate::features::records::users::{User, UserView};
 use crate::web::error::ApiError;
 
-/// The error SDKs turn into a typed step-up: plain 403, or OAuth 400 for SSO. Never 401.
-pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_verification_id: Option<&str>) -> ApiError {
+/// The error SDKs turn into a typed step-up: plain 403, or OAuth 400 for SSO. Never 401. `sent` is the id of the code that went out.
+pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, sent: Option<&str>) -> ApiError {
     let plain = |message: &'static str| {
         ApiError::plain(StatusCode::FORBIDDEN, step.code(), message).with("pending_authentication_token", pending_token)
     };
@@ -17,7 +19,16 @@ pub fn step_up_error(step: &StepUp, user: &User, pending_token: &str, email_veri
     match step {
         StepUp::EmailVerification => plain("Email ownership must be verified before authentication.")
             .with("email", user.email.as_str())
-            .with("email_verification_id", email_verification_id),
+            .with("email_verification_id", sent),
+        StepUp::RadarChallenge | StepUp::RadarSignUpChallenge => {
+            let error = plain("The user must complete a Radar challenge to finish authenticating.")
+                .with("user", whole_user())
+                .with("email", user.email.as_str());
+            match sent {
+                Some(id) => error.with("radar_challenge_id", id),
+                None => error,
+            }
+        }
         StepUp::MfaChallenge { factors } => plain("The user must complete an MFA challenge to finish authenticating.")
             .with("user", whole_user())
             .with("authentication_factors", json!(factors)),
@@ -61,6 +72,9 @@ pub fn refusal_error(refusal: Refusal, email: &str) -> ApiError {
             ApiError::plain(StatusCode::FORBIDDEN, "organization_required", "The user is in several organizations: name one of them.")
         }
         Refusal::NotAMember => ApiError::oauth("organization_membership_not_found", "The user is not a member of the organization."),
+        Refusal::Blocked { method: Method::MagicAuth } => one_time_codes::Refused::Wrong.to_error(),
+        Refusal::Blocked { method: Method::Passkey } => wrong_passkey(),
+        Refusal::Blocked { .. } => wrong_credentials(),
     }
 }
 
@@ -75,4 +89,14 @@ fn auth_methods(methods: Methods) -> Value {
         "passkey": methods.passkeys,
         "password": methods.password,
     })
+}
+
+/// For a passkey nobody has, one of somebody else, a question that was never put, and a right answer that Radar refuses: one answer.
+pub fn wrong_passkey() -> ApiError {
+    ApiError::bad_request("invalid_passkey", "The passkey is not valid here.")
+}
+
+/// For a wrong password, nobody of this address, and a right password that Radar refuses: one answer.
+pub fn wrong_credentials() -> ApiError {
+    ApiError::bad_request("invalid_credentials", "The email or password is not right.")
 }

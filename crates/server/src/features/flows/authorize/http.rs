@@ -14,6 +14,7 @@ use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::invitations::{self, Invitation};
 use crate::features::credentials::sessions::{self, SessionId};
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Spend, StepUp};
+use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client};
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::redirect_uris;
@@ -172,6 +173,7 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
             origin: Origin { ip_address: peer.address(), user_agent: peer.user_agent },
             record_success: false,
             impersonation: None,
+            radar: radar::Standing::NotAsked,
         };
         match authenticate::decide_sign_in(&cx, &attempt).await? {
             Decision::Issue(_) if parameters.multi_factor && attempt.second_factor.is_none() => return Ok(back(UNMET)),
@@ -219,6 +221,8 @@ fn page_of_step(step: &StepUp, attempt: &Attempt, now: Timestamp) -> Option<&'st
         StepUp::OrganizationSelection(_) => Some("/choose-organization"),
         StepUp::MfaChallenge { .. } => Some("/mfa"),
         StepUp::MfaEnrollment if now.since(attempt.authenticated_at) <= ENROLLS_WITHIN => Some("/mfa/enroll"),
+        // Radar asks at a proof, and there is none here.
+        StepUp::RadarChallenge | StepUp::RadarSignUpChallenge => None,
         StepUp::MfaEnrollment | StepUp::EmailVerification | StepUp::SsoRequired { .. } => None,
     }
 }

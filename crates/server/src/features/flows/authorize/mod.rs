@@ -19,6 +19,7 @@ use crate::features::Feature;
 use crate::features::credentials::authorization_codes::{self, AuthorizationCode};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::flows::authenticate::{Attempt, Permit, record_success};
+use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -78,6 +79,7 @@ pub async fn finish(
         Target::App { redirect_uri, state } => model::answer_url(redirect_uri, &[("code", &code)], state.as_deref()),
         Target::Page { path } => path.clone(),
     };
+    let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &attempt.user, &attempt.asked).await?;
     let grant = authorization_code(request, &attempt, permit, now);
     let (request_id, scribe) = (request.id.clone(), cx.scribe(Actor::User { id: attempt.user.id.to_string() }));
     let finished = cx
@@ -92,6 +94,7 @@ pub async fn finish(
             if attempt.record_success {
                 record_success(tx, &environment, attempt.method, &attempt.user.id, attempt.user.email.as_str(), &attempt.origin, &scribe)?;
             }
+            radar::settle(tx, &environment, &attempt.radar, radar::Outcome::Succeeded, &attempt.user, notice.as_ref(), &scribe)?;
             // A sign-in that the browser's session answered by itself goes on with that session. Where more was proved the browser gets a
             // new one, and the old one ends, so that nobody who knew its token is raised along (attack row 44).
             let kept = browser_sessions::find(tx, &environment, kept_token.as_deref(), now)?;

@@ -21,6 +21,7 @@ use crate::features::credentials::methods::Method;
 use crate::features::credentials::sessions::{self, Ending, SessionId};
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Permit};
 use crate::features::flows::authorize::model::answer_url;
+use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client};
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::redirect_uris;
@@ -124,6 +125,7 @@ fn attempt(client: Client, user: User, impersonation: &Impersonation, origin: Or
         origin,
         record_success: false,
         impersonation: Some(impersonation.clone()),
+        radar: radar::Standing::NotAsked,
     }
 }
 

@@ -47,7 +47,8 @@ impl Refused {
             Self::Decided(Refusal::MethodNotAllowed) => {
                 "Impersonation is switched off in this environment. An operator switches it on: gatewright environments set impersonation=true."
             }
-            Self::Decided(Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::PasskeyRequired) => {
+            // Radar never assesses it: support brings no proof of the user's.
+            Self::Decided(Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::PasskeyRequired | Refusal::Blocked { .. }) => {
                 "The sign-in policy does not allow it."
             }
             Self::Decided(Refusal::NotAMember) => "The user is not an active member of the organization.",

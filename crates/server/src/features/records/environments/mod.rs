@@ -2,9 +2,11 @@
 //! its API key is also the `client_secret` of the OAuth operations (contract 1.5).
 
 mod model;
+mod radar;
 mod store;
 
 pub use model::{Client, Environment, EnvironmentKeyId, KeyHolder, Mfa, Settings};
+pub use radar::{Radar, Reaction};
 pub use store::{
     ClientRow, KeyRow, NewKey, find, find_by_name, find_client, find_meta, insert_client, insert_key, insert_meta, list, list_client_rows,
     list_clients, list_keys, revoke_key,

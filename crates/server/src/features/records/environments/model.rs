@@ -5,6 +5,7 @@ use gatewright_db::DbError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::radar::Radar;
 use crate::platform::cx::{ClientId, EnvironmentId};
 
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct Settings {
     pub mfa: Mfa,
     /// Whether support may act as the users of this environment.
     pub impersonation: bool,
+    /// What is done about a sign-in that looks like somebody else's.
+    pub radar: Radar,
     /// Whether a membership may have several roles. On: nothing asks for a second role by accident, and who wants one role only says so here.
     pub multiple_roles: bool,
     /// Whether an organization that has members keeps its last active admin.
@@ -131,6 +134,7 @@ impl Default for Settings {
             passkeys: true,
             mfa: Mfa::Optional,
             impersonation: false,
+            radar: Radar::default(),
             multiple_roles: true,
             keep_last_admin: true,
             key_rotation_days: 90,
@@ -170,6 +174,7 @@ impl Settings {
         if self.refresh_replay_seconds > 300 {
             return Err(("refresh_replay_seconds", "choose 0 to 300".into()));
         }
+        self.radar.check()?;
         if !(1..=3_650).contains(&self.key_rotation_days) {
             return Err(("key_rotation_days", "choose 1 to 3650".into()));
         }

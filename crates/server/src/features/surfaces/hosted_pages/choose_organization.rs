@@ -10,7 +10,7 @@ use super::view::{ChooseOrganization, FormError, OrganizationOption};
 use super::wait::Waiting;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::flows::authenticate::{self, Attempt, OrganizationChoice, StepUp};
-use crate::features::flows::authorize;
+use crate::features::flows::{authorize, radar};
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
 use crate::platform::rate_limit::Limited;
@@ -53,6 +53,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         authenticated_at: pending.authenticated_at,
         requested_organization: Some(chosen),
         record_success: pending.fresh,
+        radar: radar::carried(&pending),
         ..waiting.attempt(&cx, &visit, user, pending.method)
     };
     waiting.go_on(&cx, &visit, attempt).await

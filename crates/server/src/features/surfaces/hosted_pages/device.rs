@@ -15,6 +15,7 @@ use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::flows::authenticate::{self, Attempt, Decision, OrganizationChoice, Origin};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
 use crate::features::flows::device::{self, Approval, DeviceCode};
+use crate::features::flows::radar;
 use crate::features::records::environments;
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
@@ -138,6 +139,7 @@ async fn suffices(
         asked: asked(visit),
         record_success: false,
         impersonation: None,
+        radar: radar::Standing::NotAsked,
     };
     Ok(matches!(authenticate::decide_sign_in(cx, &attempt).await?, Decision::Issue(_)))
 }

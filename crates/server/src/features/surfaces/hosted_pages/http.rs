@@ -4,7 +4,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::view::SignedOut;
-use super::{choose_organization, device, impersonate, invite, mfa, passkey, password_reset, sign_in, sign_up};
+use super::{choose_organization, confirm_sign_in, device, impersonate, invite, mfa, passkey, password_reset, sign_in, sign_up};
 use crate::platform::cx::Cx;
 use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
@@ -25,6 +25,8 @@ pub fn routes() -> Router<Cx> {
         .route("/verify-email/send", axum::routing::post(sign_up::send_again))
         .route("/forgot-password", get(password_reset::show_forgot).post(password_reset::submit_forgot))
         .route("/reset-password", get(password_reset::show_reset).post(password_reset::submit_reset))
+        .route("/confirm-sign-in", get(confirm_sign_in::show).post(confirm_sign_in::submit))
+        .route("/confirm-sign-in/send", axum::routing::post(confirm_sign_in::send_again))
         .route("/choose-organization", get(choose_organization::show).post(choose_organization::submit))
         .route("/device", get(device::show).post(device::submit))
         .route("/device/confirm", get(device::show_confirm).post(device::submit_confirm))

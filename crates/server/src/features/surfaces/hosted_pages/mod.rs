@@ -2,6 +2,7 @@
 //! decision as the API does (`flows::authenticate`).
 
 mod choose_organization;
+mod confirm_sign_in;
 mod device;
 mod http;
 mod impersonate;

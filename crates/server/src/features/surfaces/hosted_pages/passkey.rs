@@ -13,13 +13,14 @@ use serde_json::json;
 use super::limits;
 use super::sign_in;
 use super::view::{FormError, NewPasskey};
-use super::wait::{Waiting, go};
+use super::wait::{Waiting, go, is_blocked, signals};
 use crate::features::credentials::authentication_factors;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::passkeys::{self, Asked, NotRegistered, PasskeyView};
 use crate::features::flows::authenticate::{Attempt, Origin, proofs};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
+use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client, Mfa};
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
@@ -63,8 +64,12 @@ pub async fn submit_sign_in(State(cx): State<Cx>, visit: Visit, form: FormFields
     let Some((user, second_factor)) = proved else {
         return again(StatusCode::UNPROCESSABLE_ENTITY, FormError::PasskeyRefused);
     };
-    let attempt = Attempt { second_factor, ..waiting.attempt(&cx, &visit, user, Method::Passkey) };
-    waiting.go_on(&cx, &visit, attempt).await
+    let radar = radar::Standing::Asked(signals(&visit));
+    let attempt = Attempt { second_factor, radar, ..waiting.attempt(&cx, &visit, user, Method::Passkey) };
+    match waiting.go_on(&cx, &visit, attempt).await {
+        Err(refused) if is_blocked(&refused) => again(StatusCode::UNPROCESSABLE_ENTITY, FormError::PasskeyRefused),
+        gone => gone,
+    }
 }
 
 /// Where a signed-in person makes a passkey; who is not, or not lately, signs in and comes back.

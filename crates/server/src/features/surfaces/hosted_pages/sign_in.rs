@@ -5,14 +5,14 @@ use gatewright_base::Secret;
 
 use super::limits;
 use super::view::{Code, FormError, Password, SignIn};
-use super::wait::{Waiting, asked};
+use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
 use crate::features::credentials::passkeys;
 use crate::features::flows::authenticate::{Origin, proofs};
-use crate::features::flows::authorize;
+use crate::features::flows::{authorize, radar};
 use crate::features::records::users::EmailAddress;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -91,8 +91,14 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     }
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin).await {
-        Ok(Some(user)) => waiting.conclude(&cx, &visit, user, Method::Password).await,
-        Ok(None) => again(RETRY, FormError::SignInRefused),
+        Ok(Some(user)) => match waiting.conclude(&cx, &visit, user, Method::Password).await {
+            Err(refused) if is_blocked(&refused) => again(RETRY, FormError::SignInRefused),
+            answer => answer,
+        },
+        Ok(None) => {
+            radar::note_failure(&cx, &waiting.client.environment, &email, Method::Password, &signals(&visit)).await?;
+            again(RETRY, FormError::SignInRefused)
+        }
         Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => {
             again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 })
         }
@@ -166,8 +172,14 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     }
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     match proofs::magic_auth(&cx, &waiting.client.environment, &email, code, Some(visit.browser.hash()), &origin).await? {
-        Ok(user) => waiting.conclude(&cx, &visit, user, Method::MagicAuth).await,
-        Err(reason) => again(RETRY, code_error(reason)),
+        Ok(user) => match waiting.conclude(&cx, &visit, user, Method::MagicAuth).await {
+            Err(refused) if is_blocked(&refused) => again(RETRY, FormError::CodeWrong),
+            answer => answer,
+        },
+        Err(reason) => {
+            radar::note_failure(&cx, &waiting.client.environment, &email, Method::MagicAuth, &signals(&visit)).await?;
+            again(RETRY, code_error(reason))
+        }
     }
 }
 

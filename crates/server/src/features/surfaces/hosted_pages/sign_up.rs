@@ -7,12 +7,13 @@ use gatewright_db::DbError;
 use super::limits;
 use super::sign_in::{code_error, email_of, keep_email, too_many};
 use super::view::{FormError, SignUp, VerifyEmail};
-use super::wait::{Waiting, asked};
+use super::wait::{Waiting, asked, signals};
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::letters::{self, MailRefused};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
 use crate::features::flows::authenticate::{Attempt, Origin, StepUp, record_email_verification};
+use crate::features::flows::radar;
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -66,10 +67,19 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
     }
+    // Before there is an account, and whether or not there is one already: the answer tells nothing.
+    let environment = &waiting.client.environment;
+    let method = Method::Password.event_type();
+    let assessed = radar::assess(&cx, environment, &email, method, Some(radar::Action::SignUp), &signals(&visit)).await?;
+    let blocked = assessed.verdict.answer == radar::Answer::Block;
     let hash = match passwords::hash(&cx, &password).await {
         Ok(hash) => hash,
         Err(busy) => return Err(ApiError::from(busy).into()),
     };
+    if blocked {
+        radar::note_blocked(&cx, &environment.id, assessed).await?;
+        return again(kept, RETRY, vec![FormError::SignUpRefused]);
+    }
     keep_email(&cx, &waiting, &email).await?;
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let new = NewUser { first_name: named(&kept.first_name), last_name: named(&kept.last_name), ..NewUser::default() };
@@ -88,7 +98,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         })
         .await?;
     if made {
-        return waiting.conclude(&cx, &visit, user, Method::Password).await;
+        let radar = radar::Standing::assessed(assessed);
+        let attempt = Attempt { radar, ..waiting.attempt(&cx, &visit, user, Method::Password) };
+        return waiting.go_on(&cx, &visit, attempt).await;
     }
     match tell_owner(&cx, &visit, &waiting, &email).await {
         Ok(()) => Ok(waiting.go("/verify-email")),
@@ -199,7 +211,8 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     match outcome {
         None => Err(Refused::page(Problem::RequestExpired)),
         Some((pending, Redemption::Redeemed { user })) if user.id == pending.user_id => {
-            let attempt = Attempt { second_factor: pending.second_factor, ..waiting.attempt(&cx, &visit, user, pending.method) };
+            let radar = radar::carried(&pending).once_mailbox_proved(false);
+            let attempt = Attempt { second_factor: pending.second_factor, radar, ..waiting.attempt(&cx, &visit, user, pending.method) };
             waiting.go_on(&cx, &visit, attempt).await
         }
         Some((_, Redemption::Redeemed { .. })) => again(RETRY, FormError::CodeWrong),
@@ -236,7 +249,8 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
         })
         .await?;
     let Some((user, pending)) = found else { return Err(Refused::page(Problem::RequestExpired)) };
-    let attempt = Attempt { second_factor: pending.second_factor, ..waiting.attempt(&cx, &visit, user, pending.method) };
+    let radar = radar::carried(&pending);
+    let attempt = Attempt { second_factor: pending.second_factor, radar, ..waiting.attempt(&cx, &visit, user, pending.method) };
     match waiting.start_verification(&cx, &attempt).await {
         Ok(()) => Ok(sent),
         Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(Limited { retry_after: std::time::Duration::from_secs(60) }),

@@ -17,6 +17,7 @@ pub const TEMPLATES: Templates = &[
     ("gate/code.html", include_str!("templates/code.html")),
     ("gate/sign_up.html", include_str!("templates/sign_up.html")),
     ("gate/verify_email.html", include_str!("templates/verify_email.html")),
+    ("gate/confirm_sign_in.html", include_str!("templates/confirm_sign_in.html")),
     ("gate/forgot_password.html", include_str!("templates/forgot_password.html")),
     ("gate/forgot_password_sent.html", include_str!("templates/forgot_password_sent.html")),
     ("gate/reset_password.html", include_str!("templates/reset_password.html")),
@@ -95,6 +96,16 @@ pub struct SignUp {
 /// `GET|POST /verify-email`, field `code`; "Send a new code" posts to `/verify-email/send`.
 #[derive(Debug, Default, Serialize)]
 pub struct VerifyEmail {
+    pub email: String,
+    /// Life of the code, in minutes.
+    pub minutes: u32,
+    pub sent_again: bool,
+    pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /confirm-sign-in`, field `code`; "Send a new code" posts to `/confirm-sign-in/send`.
+#[derive(Debug, Default, Serialize)]
+pub struct ConfirmSignIn {
     pub email: String,
     /// Life of the code, in minutes.
     pub minutes: u32,
@@ -265,6 +276,8 @@ pub enum FormError {
     SignInRefused,
     /// A passkey that proves nothing here, whatever is wrong with it.
     PasskeyRefused,
+    /// By Radar; the same whether the address has an account or not.
+    SignUpRefused,
     CodeMissing,
     CodeWrong,
     CodeExpired,
@@ -343,7 +356,8 @@ impl FormError {
             | Self::AnotherWay
             | Self::NoWayIn
             | Self::PasswordsNotUsed
-            | Self::PasskeyRefused => None,
+            | Self::PasskeyRefused
+            | Self::SignUpRefused => None,
         }
     }
 
@@ -380,7 +394,8 @@ impl FormError {
             | Self::AnotherWay
             | Self::NoWayIn
             | Self::PasswordsNotUsed
-            | Self::PasskeyRefused => return None,
+            | Self::PasskeyRefused
+            | Self::SignUpRefused => return None,
         })
     }
 
@@ -389,6 +404,7 @@ impl FormError {
         Some(match self {
             Self::SignInRefused => ("error.sign_in_refused.title", "error.sign_in_refused.text"),
             Self::PasskeyRefused => ("error.passkey_refused.title", "error.passkey_refused.text"),
+            Self::SignUpRefused => ("error.sign_up_refused.title", "error.sign_up_refused.text"),
             Self::CodeWrong => ("error.code_wrong.title", "error.code_wrong.text"),
             Self::CodeExpired => ("error.code_expired.title", "error.code_expired.text"),
             Self::CodeUsed => ("error.code_used.title", "error.code_used.text"),
@@ -464,6 +480,7 @@ views! {
     Code at "/sign-in/code" => "gate/code.html",
     SignUp at "/sign-up" => "gate/sign_up.html",
     VerifyEmail at "/verify-email" => "gate/verify_email.html",
+    ConfirmSignIn at "/confirm-sign-in" => "gate/confirm_sign_in.html",
     ForgotPassword at "/forgot-password" => "gate/forgot_password.html",
     ForgotPasswordSent at "/forgot-password" => "gate/forgot_password_sent.html",
     ChooseOrganization at "/choose-organization" => "gate/choose_organization.html",
@@ -573,6 +590,7 @@ mod tests {
             FormError::PasswordIsTheEmail,
             FormError::SignInRefused,
             FormError::PasskeyRefused,
+            FormError::SignUpRefused,
             FormError::CodeMissing,
             FormError::CodeWrong,
             FormError::CodeExpired,
@@ -646,6 +664,8 @@ mod tests {
             add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
             let verify = VerifyEmail { email: text(), minutes: 1, sent_again: true, errors: errors.clone() };
             add(&format!("verify_email {name}"), pages.render(&verify, &frame));
+            let confirm = ConfirmSignIn { email: text(), minutes: 1, sent_again: true, errors: errors.clone() };
+            add(&format!("confirm_sign_in {name}"), pages.render(&confirm, &frame));
             add(&format!("forgot_password {name}"), pages.render(&ForgotPassword { email: text(), errors: errors.clone() }, &frame));
             let reset = ResetPassword { token: text(), password_minimum: 10, errors: errors.clone() };
             add(&format!("reset_password {name}"), pages.render(&reset, &frame));

@@ -10,6 +10,7 @@ use crate::features::credentials::letters::Asked;
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Refusal, Spend, StepUp};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::origin_of};
+use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client};
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::sign_in_policies::{self, Policy};
@@ -120,11 +121,13 @@ impl Waiting {
 
     /// Decides the sign-in of `user`, who proved it here and now, and goes where the decision says.
     pub async fn conclude(&self, cx: &Cx, visit: &Visit, user: User, method: Method) -> Result<Response, Refused> {
-        self.go_on(cx, visit, self.attempt(cx, visit, user, method)).await
+        let attempt = Attempt { radar: radar::Standing::Asked(signals(visit)), ..self.attempt(cx, visit, user, method) };
+        self.go_on(cx, visit, attempt).await
     }
 
     /// As [`Waiting::conclude`], for what was proved earlier in this sign-in.
     pub async fn go_on(&self, cx: &Cx, visit: &Visit, attempt: Attempt) -> Result<Response, Refused> {
+        let attempt = authenticate::assess(cx, attempt, false).await?;
         let invited = attempt.invitation.is_some();
         let attempt = authenticate::accept_invitation(cx, attempt).await.map_err(invitation_problem)?;
         if invited && attempt.invitation.is_none() {
@@ -146,6 +149,11 @@ impl Waiting {
             Decision::StepUp(StepUp::EmailVerification) => {
                 self.start_verification(cx, &attempt).await?;
                 Ok(self.go("/verify-email"))
+            }
+            // A page asks for what is in the mailbox, also of those who have just signed up.
+            Decision::StepUp(StepUp::RadarChallenge | StepUp::RadarSignUpChallenge) => {
+                self.wait_for(cx, &attempt, StepUp::RadarChallenge).await?;
+                Ok(self.go("/confirm-sign-in"))
             }
             Decision::StepUp(step @ StepUp::OrganizationSelection(_)) => {
                 self.wait_for(cx, &attempt, step).await?;
@@ -210,7 +218,7 @@ impl Waiting {
         go(&format!("{path}?request={}{more}", self.id()), [])
     }
 
-    /// What the person has proved here.
+    /// What the person has proved here. For a sign-in that goes on: Radar is not asked; see [`Waiting::conclude`].
     pub fn attempt(&self, cx: &Cx, visit: &Visit, user: User, method: Method) -> Attempt {
         Attempt {
             client: self.client.clone(),
@@ -225,6 +233,7 @@ impl Waiting {
             asked: asked(visit),
             record_success: true,
             impersonation: None,
+            radar: radar::Standing::NotAsked,
         }
     }
 
@@ -233,7 +242,7 @@ impl Waiting {
         self.wait_for(cx, attempt, StepUp::EmailVerification).await
     }
 
-    async fn wait_for(&self, cx: &Cx, attempt: &Attempt, step: StepUp) -> Result<(), ApiError> {
+    pub async fn wait_for(&self, cx: &Cx, attempt: &Attempt, step: StepUp) -> Result<(), ApiError> {
         let waiting = authenticate::step_up(cx, attempt, step, Spend::Nothing).await?;
         Ok(authorize::keep_pending(cx, &self.request, &waiting.pending_token).await?)
     }
@@ -256,6 +265,17 @@ fn find_policy(
     let organization = invited.or_else(|| request.organization().map(OrganizationId::from_text));
     let key = email.and_then(EmailAddress::parse).map(|email| email.key().to_owned()).unwrap_or_default();
     sign_in_policies::find_effective_for(tx, &request.environment, &client.environment.settings, organization.as_ref(), &key)
+}
+
+/// What Radar may know of the person at a page.
+pub fn signals(visit: &Visit) -> radar::Signals {
+    let device = visit.browser.returned.then(|| visit.browser.hash());
+    radar::signals_of(&visit.peer, visit.headers(), device)
+}
+
+/// Whether Radar refused the sign-in, which a page shows like a wrong proof.
+pub fn is_blocked(refused: &Refused) -> bool {
+    matches!(refused, Refused::Api(error) if matches!(error.code(), Some("invalid_credentials" | "invalid_one_time_code" | "invalid_passkey")))
 }
 
 /// What the API answers in OAuth's words, a person reads on a page.

@@ -12,6 +12,7 @@ use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude, s
 use crate::features::flows::authenticate::failures::Origin;
 use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
+use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -78,6 +79,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin,
         record_success: false,
         impersonation,
+        radar: radar::Standing::NotAsked,
     };
     match conclude(cx, attempt, Spend::AuthorizationCode { hash: hash.clone() }).await {
         // Lost a race for the code: it is a second use all the same.

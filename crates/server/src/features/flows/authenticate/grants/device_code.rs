@@ -6,6 +6,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude, spent};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::device::{self, Approval, Poll};
+use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -51,6 +52,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: false,
         impersonation: None,
+        radar: radar::Standing::NotAsked,
     };
     conclude(cx, attempt, Spend::DeviceCode { hash }).await
 }

@@ -11,8 +11,10 @@ use crate::features::flows::authenticate::failures::record_email_verification;
 use crate::features::flows::authenticate::inviting::find_carried;
 use crate::features::flows::authenticate::limits;
 use crate::features::flows::authenticate::model::{AuthenticateResponse, StepUp};
+use crate::features::flows::radar;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
+use crate::platform::sms;
 use crate::web::error::ApiError;
 
 pub const GRANT: Grant = Grant {
@@ -51,6 +53,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         Redemption::Refused { reason, .. } => return Err(reason.to_error()),
     };
     let invitation = find_carried(cx, &call.client.environment.id, pending.invitation_hash.as_deref()).await?;
+    let radar = radar::carried(&pending).once_mailbox_proved(sms::is_configured(cx));
     let attempt = Attempt {
         client: call.client,
         user,
@@ -64,6 +67,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         asked: call.asked,
         record_success: true,
         impersonation: None,
+        radar,
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

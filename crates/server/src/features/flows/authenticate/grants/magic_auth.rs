@@ -7,6 +7,7 @@ use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
+use crate::features::flows::radar;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -24,8 +25,13 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::MagicAuth).await?;
-    let user =
-        proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await?.map_err(|refused| refused.to_error())?;
+    let user = match proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await? {
+        Ok(user) => user,
+        Err(refused) => {
+            radar::note_failure(cx, &call.client.environment, &email, Method::MagicAuth, &call.signals).await?;
+            return Err(refused.to_error());
+        }
+    };
     let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
@@ -40,6 +46,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: true,
         impersonation: None,
+        radar: radar::Standing::Asked(call.signals),
     };
     conclude(cx, attempt, Spend::Nothing).await
 }

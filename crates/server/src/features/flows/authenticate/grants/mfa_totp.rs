@@ -9,6 +9,7 @@ use crate::features::flows::authenticate::inviting::find_carried;
 use crate::features::flows::authenticate::limits;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
+use crate::features::flows::radar;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
@@ -37,6 +38,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         SecondFactorProof::Refused(reason) => return Err(reason.to_error()),
     };
     let invitation = find_carried(cx, &call.client.environment.id, pending.invitation_hash.as_deref()).await?;
+    let radar = radar::carried(&pending);
     let attempt = Attempt {
         client: call.client,
         user,
@@ -50,6 +52,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: pending.fresh,
         impersonation: None,
+        radar,
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

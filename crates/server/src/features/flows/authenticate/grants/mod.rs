@@ -6,9 +6,9 @@ mod email_verification;
 mod magic_auth;
 mod mfa_totp;
 mod organization_selection;
-mod other_steps;
 mod passkey;
 mod password;
+mod radar_challenge;
 mod refresh_token;
 
 use std::future::Future;
@@ -18,6 +18,7 @@ use super::failures::Origin;
 use super::http::AuthenticateRequest;
 use super::model::AuthenticateResponse;
 use crate::features::credentials::letters::Asked;
+use crate::features::flows::radar::Signals;
 use crate::features::records::environments::Client;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -46,12 +47,14 @@ pub struct Call {
     pub confidential: bool,
     pub origin: Origin,
     pub asked: Asked,
+    /// What Radar may know of the person.
+    pub signals: Signals,
     pub body: AuthenticateRequest,
     /// The refresh token of a browser client's cookie.
     pub cookie_token: Option<String>,
 }
 
-const GRANTS: [&Grant; 10] = [
+const GRANTS: [&Grant; 11] = [
     &authorization_code::GRANT,
     &refresh_token::GRANT,
     &password::GRANT,
@@ -61,7 +64,8 @@ const GRANTS: [&Grant; 10] = [
     &mfa_totp::GRANT,
     &device_code::GRANT,
     &organization_selection::GRANT,
-    &other_steps::GRANT,
+    &radar_challenge::BY_EMAIL,
+    &radar_challenge::BY_SMS,
 ];
 
 pub fn find(name: &str) -> Option<&'static Grant> {

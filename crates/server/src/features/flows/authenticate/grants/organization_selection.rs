@@ -8,6 +8,7 @@ use crate::features::credentials::pending_authentications;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::limits;
 use crate::features::flows::authenticate::model::{AuthenticateResponse, StepUp};
+use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -51,6 +52,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: pending.fresh,
         impersonation: None,
+        radar: radar::carried(&pending),
     };
     conclude(cx, attempt, Spend::Pending { hash }).await
 }

@@ -10,6 +10,8 @@ use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::proofs;
+use crate::features::flows::authenticate::wire::wrong_passkey;
+use crate::features::flows::radar;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 
@@ -30,7 +32,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let asked = passkeys::Asked::Client { client_id: call.client.id.to_string() };
     let proved = proofs::passkey(cx, &call.client.environment.id, asked, &credential, &call.origin).await?;
     // One answer for a passkey nobody has, one of somebody else and a question that was never put.
-    let (user, second_factor) = proved.ok_or_else(|| ApiError::bad_request("invalid_passkey", "The passkey is not valid here."))?;
+    let (user, second_factor) = proved.ok_or_else(wrong_passkey)?;
     let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
@@ -45,6 +47,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: true,
         impersonation: None,
+        radar: radar::Standing::Asked(call.signals),
     };
     conclude(cx, attempt, Spend::Nothing).await
 }

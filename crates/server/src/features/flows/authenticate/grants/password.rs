@@ -8,7 +8,9 @@ use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
+use crate::features::flows::authenticate::wire::wrong_credentials;
 use crate::features::flows::authenticate::{limits, proofs};
+use crate::features::flows::radar;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
@@ -28,12 +30,15 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     }
     let Some(email) = EmailAddress::parse(&typed) else {
         passwords::verify(cx, None, &password).await?;
-        return Err(wrong());
+        return Err(wrong_credentials());
     };
     limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::Password).await?;
     let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin).await?;
-    let user = proved.ok_or_else(wrong)?;
+    let Some(user) = proved else {
+        radar::note_failure(cx, &call.client.environment, &email, Method::Password, &call.signals).await?;
+        return Err(wrong_credentials());
+    };
     let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
@@ -48,10 +53,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         origin: call.origin,
         record_success: true,
         impersonation: None,
+        radar: radar::Standing::Asked(call.signals),
     };
     conclude(cx, attempt, Spend::Nothing).await
-}
-
-fn wrong() -> ApiError {
-    ApiError::bad_request("invalid_credentials", "The email or password is not right.")
 }

@@ -29,6 +29,7 @@ use crate::features::credentials::pending_authentications::{self, PendingAuthent
 use crate::features::credentials::recovery_codes as saved_codes;
 use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
 use crate::features::flows::authenticate::{Attempt, Origin, StepUp};
+use crate::features::flows::radar;
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -151,8 +152,12 @@ async fn go_on(cx: &Cx, visit: &Visit, waiting: &Waiting, half: Half, proved: Se
     }
     // As new as this proof.
     let Half { user, pending, .. } = half;
-    let attempt =
-        Attempt { second_factor: Some(proved), record_success: pending.fresh, ..waiting.attempt(cx, visit, user, pending.method) };
+    let attempt = Attempt {
+        second_factor: Some(proved),
+        record_success: pending.fresh,
+        radar: radar::carried(&pending),
+        ..waiting.attempt(cx, visit, user, pending.method)
+    };
     waiting.go_on(cx, visit, attempt).await
 }
 

@@ -1,0 +1,470 @@
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, Method};
+use serde_json::{Value, json};
+
+use crate::both_engines;
+use crate::features::records::environments::Reaction;
+use crate::testkit::{Answer, Browser, On, TestApp};
+
+const ALICE: &str = "alice@example.test";
+const BOB: &str = "bob@example.test";
+const PASSWORD: &str = "correct horse battery";
+const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36";
+const BY_EMAIL: &str = "urn:workos:oauth:grant-type:radar-email-challenge:code";
+const BY_SMS: &str = "urn:workos:oauth:grant-type:radar-sms-challenge:code";
+
+/// By password, from a place.
+async fn sign_in(app: &TestApp, email: &str, password: &str, ip: &str) -> Answer {
+    tick(app);
+    app.authenticate(json!({"grant_type": "password", "email": email, "password": password, "ip_address": ip, "user_agent": CHROME})).await
+}
+
+/// Mails of one millisecond have no order.
+fn tick(app: &TestApp) {
+    app.clock.advance(Duration::from_millis(1));
+}
+
+async fn challenge_new_devices(app: &TestApp) {
+    app.settings(|settings| settings.radar.unrecognized_device = Reaction::Challenge).await;
+}
+
+/// A user who signed in from home, and is now somewhere else.
+async fn stopped(app: &TestApp, email: &str) -> Answer {
+    app.user(email, PASSWORD).await;
+    let first = sign_in(app, email, PASSWORD, "192.0.2.1").await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    stop_again(app, email).await
+}
+
+async fn stop_again(app: &TestApp, email: &str) -> Answer {
+    let second = sign_in(app, email, PASSWORD, "198.51.100.1").await;
+    assert_eq!((second.status, second.code()), (403, "radar_challenge"), "{}", second.text);
+    second
+}
+
+/// The body that finishes `stopped` with `code`.
+fn finishing(stopped: &Answer, code: &str) -> Value {
+    json!({
+        "grant_type": BY_EMAIL,
+        "code": code,
+        "radar_challenge_id": stopped.body["radar_challenge_id"],
+        "pending_authentication_token": stopped.body["pending_authentication_token"],
+        "ip_address": "198.51.100.1",
+        "user_agent": CHROME,
+    })
+}
+
+async fn newest_code(app: &TestApp) -> String {
+    app.mails().await[0].code.clone().unwrap()
+}
+
+fn wrong(code: &str) -> String {
+    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
+}
+
+async fn named(app: &TestApp, name: &str) -> Vec<Value> {
+    app.events().await.into_iter().filter(|(event, _)| event == name).map(|(_, data)| data).collect()
+}
+
+both_engines!(a_sign_in_from_a_new_device_waits_for_the_mailbox_and_the_device_is_known_then, |app| async {
+    challenge_new_devices(&app).await;
+    let stopped = stopped(&app, ALICE).await;
+    let id = stopped.body["radar_challenge_id"].as_str().unwrap();
+    assert_eq!((stopped.body["user"]["email"].as_str(), stopped.body["email"].as_str()), (Some(ALICE), Some(ALICE)));
+    assert!(gatewright_base::is_id("radar_challenge", id), "{id}");
+
+    let code = newest_code(&app).await;
+    let path = format!("/user_management/radar_challenges/{id}");
+    let shown = app.api(Method::GET, &path, Value::Null).await;
+    assert_eq!((shown.status, shown.body["code"].as_str(), shown.body["type"].as_str()), (200, Some(code.as_str()), Some("email")));
+    assert_eq!(app.api_as(&app.other, Method::GET, &path, Value::Null).await.status, 404);
+
+    let done = app.authenticate(finishing(&stopped, &code)).await;
+    assert_eq!((done.status, done.body["authentication_method"].as_str()), (200, Some("Password")), "{}", done.text);
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.status, 200, "the device is known now");
+    let user = &done.body["user"]["id"];
+    assert_eq!(
+        named(&app, "radar.challenge_created").await,
+        [json!({"type": "email", "radar_challenge_id": id, "user_id": user, "email": ALICE})]
+    );
+    assert_eq!(
+        named(&app, "authentication.radar_risk_detected").await,
+        [
+            json!({"auth_method": "password", "action": "login", "control": "challenge", "blocklist_type": null, "ip_address": "198.51.100.1",
+            "user_agent": CHROME, "user_id": user, "email": ALICE})
+        ]
+    );
+    let explained = &named(&app, "radar.assessed").await[0];
+    assert_eq!((&explained["verdict"], &explained["reasons"][0]["control"]), (&json!("challenge"), &json!("unrecognized_device")));
+    assert_eq!(named(&app, "radar.challenge_passed").await.len(), 1);
+    assert_eq!(named(&app, "authentication.password_succeeded").await.len(), 3);
+});
+
+both_engines!(by_default_nobody_is_disturbed_and_everything_is_written_down, |app| async {
+    app.user(ALICE, PASSWORD).await;
+    for _ in 0..12 {
+        assert_eq!(sign_in(&app, ALICE, "wrong password", "192.0.2.1").await.code(), "invalid_credentials");
+    }
+    for ip in ["192.0.2.1", "198.51.100.1", "203.0.113.1"] {
+        let body = json!({"grant_type": "password", "email": ALICE, "password": PASSWORD, "ip_address": ip, "user_agent": "curl/8.5.0"});
+        assert_eq!(app.authenticate(body).await.status, 200, "{ip}");
+        tick(&app);
+    }
+    let explained = named(&app, "radar.assessed").await;
+    let found: Vec<_> =
+        explained.iter().flat_map(|entry| entry["reasons"].as_array().unwrap()).map(|reason| reason["control"].as_str().unwrap()).collect();
+    for control in ["brute_force_attack", "bot_detection", "unrecognized_device"] {
+        assert!(found.contains(&control), "{control} in {found:?}");
+    }
+    assert!(explained.iter().all(|entry| entry["verdict"] == "allow"), "{explained:?}");
+    assert!(named(&app, "authentication.radar_risk_detected").await.is_empty());
+    // A back end that says nothing of the person is asked nothing about.
+    assert_eq!(app.sign_in(ALICE, PASSWORD).await["user"]["email"], ALICE);
+});
+
+both_engines!(row_33_a_challenge_counts_for_its_own_sign_in_its_own_step_and_once, |app| async {
+    challenge_new_devices(&app).await;
+    let alice = stopped(&app, ALICE).await;
+    let alices = newest_code(&app).await;
+    let bob = stopped(&app, BOB).await;
+    let bobs = newest_code(&app).await;
+
+    let other_challenge = |mut body: Value, of: &Answer| {
+        body["radar_challenge_id"] = of.body["radar_challenge_id"].clone();
+        body
+    };
+    // Bob's challenge with Alice's sign-in, and the other way round.
+    for body in [other_challenge(finishing(&alice, &bobs), &bob), other_challenge(finishing(&bob, &alices), &alice)] {
+        assert_eq!(app.authenticate(body).await.code(), "invalid_one_time_code");
+    }
+    // An older sign-in of hers with the newer one's code: made for another sign-in, whoever's it is.
+    let again = stop_again(&app, ALICE).await;
+    let newer = newest_code(&app).await;
+    assert_eq!(app.authenticate(other_challenge(finishing(&alice, &newer), &again)).await.code(), "invalid_one_time_code");
+    assert_eq!(app.authenticate(finishing(&alice, &alices)).await.code(), "one_time_code_previously_used", "the newer one took its place");
+    // The token is of this step alone, of this client, and of this environment.
+    for grant in ["email-verification:code", "organization-selection", "mfa-totp"] {
+        let mut body = finishing(&again, &newer);
+        body["grant_type"] = json!(format!("urn:workos:oauth:grant-type:{grant}"));
+        body["organization_id"] = json!("org_01JD8Q4ZK7ABCDEFGHJKMNPQRS");
+        body["authentication_challenge_id"] = json!("auth_challenge_01JD8Q4ZK7ABCDEFGHJKMNPQRS");
+        assert_eq!(app.authenticate(body).await.code(), "invalid_pending_authentication_token", "{grant}");
+    }
+    let mut strange = finishing(&again, &newer);
+    strange["client_id"] = json!(app.other.client_id);
+    strange["client_secret"] = json!(app.other.api_key);
+    let answer = app.anonymous(Method::POST, "/user_management/authenticate", strange).await;
+    assert_eq!(answer.code(), "invalid_pending_authentication_token");
+
+    assert_eq!(app.authenticate(finishing(&again, &newer)).await.status, 200);
+    assert_eq!(app.authenticate(finishing(&again, &newer)).await.code(), "invalid_pending_authentication_token");
+    assert_eq!(app.authenticate(finishing(&bob, &bobs)).await.status, 200, "all that tried nothing of his own");
+});
+
+both_engines!(row_33_a_challenge_dies_of_five_tries_and_of_age, |app| async {
+    challenge_new_devices(&app).await;
+    let tried = stopped(&app, ALICE).await;
+    let code = newest_code(&app).await;
+    for _ in 0..5 {
+        assert_eq!(app.authenticate(finishing(&tried, &wrong(&code))).await.code(), "invalid_one_time_code");
+    }
+    assert_eq!(app.authenticate(finishing(&tried, &code)).await.code(), "one_time_code_too_many_attempts");
+    assert_eq!(named(&app, "radar.challenge_failed").await.len(), 6);
+    let old = stop_again(&app, ALICE).await;
+    let code = newest_code(&app).await;
+    app.clock.advance(Duration::from_secs(600));
+    assert_eq!(app.authenticate(finishing(&old, &code)).await.code(), "invalid_pending_authentication_token");
+});
+
+both_engines!(row_33_of_16_at_once_with_the_right_code_one_gets_in, |app| async {
+    challenge_new_devices(&app).await;
+    let stopped = stopped(&app, ALICE).await;
+    let code = newest_code(&app).await;
+    let app = Arc::new(app);
+    let mut racers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (app, body) = (app.clone(), finishing(&stopped, &code));
+        racers.spawn(async move { app.authenticate(body).await.status });
+    }
+    let answers = racers.join_all().await;
+    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 1, "{answers:?}");
+    assert_eq!(named(&app, "session.created").await.len(), 2);
+});
+
+both_engines!(row_43_a_blocked_sign_in_is_answered_like_a_wrong_password, |app| async {
+    app.user(ALICE, PASSWORD).await;
+    let list = |entry: &'static str, list: &'static str| {
+        let app = &app;
+        async move { assert_eq!(app.api(Method::POST, &format!("/radar/lists/{list}"), json!({"entry": entry})).await.status, 204) }
+    };
+    list("192.0.2.0/24", "ip_address/block").await;
+    let right = sign_in(&app, ALICE, PASSWORD, "::ffff:192.0.2.9").await;
+    let wrong = sign_in(&app, ALICE, "not this password", "192.0.2.9").await;
+    let nobody = sign_in(&app, "nobody@example.test", PASSWORD, "192.0.2.9").await;
+    assert_eq!((right.status, right.code()), (400, "invalid_credentials"));
+    for other in [&wrong, &nobody] {
+        assert_eq!((right.status, &right.body), (other.status, &other.body));
+    }
+    let detected = &named(&app, "authentication.radar_risk_detected").await;
+    assert_eq!((detected.len(), &detected[0]["control"], &detected[0]["blocklist_type"]), (1, &json!("block"), &json!("ip_address")));
+    assert_eq!(named(&app, "radar.assessed").await.len(), 3, "those without the password are written down, too");
+    assert_eq!(named(&app, "authentication.refused").await[0]["reason"], "radar");
+    assert!(named(&app, "session.created").await.is_empty());
+
+    // An app's back end that was put on no list is nobody's address, whatever header it brings.
+    let forged = [(HeaderName::from_static("x-forwarded-for"), "192.0.2.9")];
+    let body = json!({"grant_type": "password", "email": ALICE, "password": PASSWORD, "client_id": app.tenant.client_id, "client_secret": app.tenant.api_key});
+    assert_eq!(app.with_headers(Method::POST, "/user_management/authenticate", body, &forged).await.status, 200);
+
+    list("alice@example.test", "email/allow").await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.9").await.status, 200, "an allow list wins");
+    let other = app.user("alice+x@example.test", PASSWORD).await;
+    assert_eq!(other["email"], "alice+x@example.test");
+    assert_eq!(sign_in(&app, "alice+x@example.test", PASSWORD, "192.0.2.9").await.status, 400, "and is for the one address alone");
+});
+
+both_engines!(row_42_failures_stop_strangers_and_never_the_owner_at_home, |app| async {
+    app.settings(|settings| {
+        settings.radar.brute_force_attack = Reaction::Challenge;
+        settings.radar.account_failures = 3;
+    })
+    .await;
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    for at in 0..3 {
+        assert_eq!(sign_in(&app, ALICE, "wrong password", &format!("203.0.113.{at}")).await.status, 400);
+    }
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200, "known here");
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "203.0.113.9").await.code(), "radar_challenge");
+    app.clock.advance(Duration::from_secs(15 * 60));
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "203.0.113.9").await.status, 200, "forgiven");
+});
+
+both_engines!(whoever_signs_up_again_and_again_needs_a_phone, |app| async {
+    app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Challenge).await;
+    for email in ["m.allory@gmail.com", "mallory+1@gmail.com"] {
+        app.user(email, PASSWORD).await;
+        assert_eq!(sign_in(&app, email, PASSWORD, "192.0.2.1").await.status, 200, "{email}");
+    }
+    let third = app.user("mallory+2@googlemail.com", PASSWORD).await;
+    let stopped = sign_in(&app, "mallory+2@googlemail.com", PASSWORD, "192.0.2.1").await;
+    assert_eq!((stopped.status, stopped.code(), stopped.body.get("radar_challenge_id")), (403, "radar_sign_up_challenge", None));
+    let send = |user: Value, token: Value, number: &'static str| {
+        let body = json!({"user_id": user, "pending_authentication_token": token, "phone_number": number});
+        let app = &app;
+        async move {
+            tick(app);
+            app.api(Method::POST, "/user_management/radar_challenges", body).await
+        }
+    };
+    let token = stopped.body["pending_authentication_token"].clone();
+    assert_eq!(send(third["id"].clone(), token.clone(), "12").await.status, 422);
+    assert_eq!(send(third["id"].clone(), json!("nonsense"), "+15555550123").await.code(), "invalid_pending_authentication_token");
+    assert_eq!(send(json!("user_01JD8Q4ZK7ABCDEFGHJKMNPQRS"), token.clone(), "+15555550123").await.status, 404);
+    let sent = send(third["id"].clone(), token.clone(), "+1 555 555 0123").await;
+    assert_eq!((sent.status, sent.body["phone_number"].as_str()), (201, Some("+15555550123")), "{}", sent.text);
+    let code = newest_code(&app).await;
+    let finish = |id: Value, number: &str, code: &str| json!({"grant_type": BY_SMS, "code": code, "verification_id": id, "phone_number": number, "pending_authentication_token": token});
+    let id = sent.body["verification_id"].clone();
+    for body in [
+        finish(id.clone(), "+15555550123", &wrong(&code)),
+        finish(id.clone(), "+15555550199", &code),
+        finish(json!("vrf_01JD8Q4ZK7ABCDEFGHJKMNPQRS"), "+15555550123", &code),
+    ] {
+        assert_eq!(app.authenticate(body).await.code(), "invalid_one_time_code");
+    }
+    let done = app.authenticate(finish(id, "+15555550123", &code)).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!(named(&app, "authentication.radar_risk_detected").await[0]["action"], "signup");
+});
+
+both_engines!(row_33_a_thief_of_the_password_cannot_name_their_own_phone, |app| async {
+    challenge_new_devices(&app).await;
+    let stopped = stopped(&app, ALICE).await;
+    let body = json!({"user_id": stopped.body["user"]["id"], "pending_authentication_token": stopped.body["pending_authentication_token"],
+        "phone_number": "+15555550123"});
+    assert_eq!(app.api(Method::POST, "/user_management/radar_challenges", body.clone()).await.code(), "phone_number_not_allowed");
+    assert_eq!(app.api_as(&app.other, Method::POST, "/user_management/radar_challenges", body).await.status, 404);
+});
+
+both_engines!(an_app_that_signs_people_in_by_itself_asks_and_tells, |app| async {
+    app.settings(|settings| settings.radar.unrecognized_device = Reaction::Block).await;
+    let ask = |ip: &str, user_agent: &str| {
+        let body = json!({"ip_address": ip, "user_agent": user_agent, "email": ALICE, "auth_method": "SSO", "action": "sign-in"});
+        let app = &app;
+        async move {
+            tick(app);
+            app.api(Method::POST, "/radar/attempts", body).await
+        }
+    };
+    let first = ask("192.0.2.1", CHROME).await;
+    assert_eq!((first.status, &first.body["verdict"], &first.body["reason"]), (200, &json!("allow"), &json!("No risk detected")));
+    assert_eq!((first.body.get("control"), first.body.get("blocklist_type")), (None, None));
+    let path = format!("/radar/attempts/{}", first.body["attempt_id"].as_str().unwrap());
+    assert_eq!(ask("198.51.100.1", CHROME).await.body["verdict"], "allow", "nobody said yet that anybody is in");
+    let tell = |body: Value| {
+        let (app, path) = (&app, &path);
+        async move { app.api(Method::PUT, path, body).await.status }
+    };
+    assert_eq!(app.api_as(&app.other, Method::PUT, &path, json!({"attempt_status": "success"})).await.status, 404);
+    assert_eq!(tell(json!({"attempt_status": "failure"})).await, 422);
+    assert_eq!(tell(json!({"challenge_status": "success"})).await, 204);
+    assert_eq!(tell(json!({"attempt_status": "success"})).await, 204);
+    let second = ask("198.51.100.1", CHROME).await;
+    assert_eq!((&second.body["verdict"], &second.body["control"]), (&json!("block"), &json!("unrecognized_device")));
+    assert_eq!(ask("192.0.2.1", CHROME).await.body["verdict"], "allow");
+    assert_eq!(ask("nowhere", CHROME).await.status, 422);
+    assert_eq!(ask(&"9".repeat(100_000), CHROME).await.status, 422);
+    let unknown = "/radar/attempts/radar_att_01JD8Q4ZK7ABCDEFGHJKMNPQRS";
+    assert_eq!(app.api(Method::PUT, unknown, json!({})).await.status, 404);
+
+    // A sign-in of ours may refer to it, if it is the same account's and environment's.
+    app.user(ALICE, PASSWORD).await;
+    app.sign_in(ALICE, PASSWORD).await;
+    let refer = |id: &Value| json!({"grant_type": "password", "email": ALICE, "password": PASSWORD, "radar_auth_attempt_id": id});
+    assert_eq!(app.authenticate(refer(&second.body["attempt_id"])).await.code(), "invalid_credentials", "from where it was assessed");
+    assert_eq!(app.authenticate(refer(&first.body["attempt_id"])).await.status, 200);
+    assert_eq!(app.authenticate(refer(&json!("radar_att_nonsense"))).await.status, 200);
+    app.settings(|settings| settings.radar.standalone = false).await;
+    assert_eq!(ask("192.0.2.1", CHROME).await.status, 400);
+});
+
+fn authorize(app: &TestApp) -> String {
+    format!(
+        "/user_management/authorize?response_type=code&client_id={}&redirect_uri=http://localhost:8000/callback&provider=authkit",
+        app.tenant.client_id
+    )
+}
+
+fn browser(app: &TestApp) -> Browser<'_> {
+    let mut browser = app.browser();
+    for (name, value) in [("user-agent", CHROME), ("accept-language", "en"), ("sec-fetch-mode", "navigate")] {
+        browser.headers.push((HeaderName::from_static(name), value.to_owned()));
+    }
+    browser
+}
+
+both_engines!(the_page_asks_for_the_code_and_goes_on, |app| async {
+    challenge_new_devices(&app).await;
+    app.user(ALICE, PASSWORD).await;
+    let mut home = browser(&app);
+    let done = home.sign_in(&authorize(&app), ALICE, PASSWORD).await;
+    assert!(done.location().is_some_and(|location| location.starts_with("http://localhost:8000/callback?code=")), "{}", done.text);
+
+    let mut away = browser(&app);
+    away.headers.retain(|(name, _)| name != "user-agent");
+    away.headers
+        .push((HeaderName::from_static("user-agent"), "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned()));
+    tick(&app);
+    let stopped = away.sign_in(&authorize(&app), ALICE, PASSWORD).await;
+    let page = away.follow(stopped).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert!(page.text.contains("action=\"/confirm-sign-in\"") && page.text.contains(ALICE), "{}", page.text);
+    let first = newest_code(&app).await;
+    tick(&app);
+    let sent = away.submit(&page, "/confirm-sign-in/send", &[]).await;
+    let page = away.follow(sent).await;
+    let code = newest_code(&app).await;
+    for (typed, status) in [("", 422), (wrong(&code).as_str(), 422), (if first == code { "" } else { first.as_str() }, 422)] {
+        let refused = away.submit(&page, "/confirm-sign-in", &[("code", typed)]).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+        assert!(refused.text.contains("role=\"alert\""));
+    }
+    let done = away.submit(&page, "/confirm-sign-in", &[("code", &code)]).await;
+    let code = done.location_parameter("code").unwrap_or_else(|| panic!("{} {}", done.status, done.text));
+    assert_eq!(app.authenticate(json!({"grant_type": "authorization_code", "code": code})).await.status, 200);
+    let known = away.sign_in(&(authorize(&app) + "&prompt=login"), ALICE, PASSWORD).await;
+    assert!(known.location_parameter("code").is_some(), "{} {}", known.status, known.text);
+    assert_eq!(named(&app, "radar.challenge_created").await.len(), 2);
+});
+
+both_engines!(row_43_a_blocked_person_sees_the_page_of_a_wrong_password, |app| async {
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(app.api(Method::POST, "/radar/lists/ip_address/block", json!({"entry": "127.0.0.1"})).await.status, 204);
+    let mut pages = Vec::new();
+    for (email, password) in [(ALICE, PASSWORD), (ALICE, "wrong password"), ("alize@example.test", PASSWORD)] {
+        let mut browser = browser(&app);
+        // Only a proxy that was named is believed.
+        browser.headers.push((HeaderName::from_static("x-forwarded-for"), "203.0.113.1".to_owned()));
+        let answer = browser.sign_in(&authorize(&app), email, password).await;
+        let title =
+            answer.text.split_once("<strong>").and_then(|(_, rest)| rest.split_once("</strong>")).map(|(title, _)| title.to_owned());
+        pages.push((answer.status, title.unwrap_or_else(|| panic!("{} {}", answer.status, answer.text))));
+    }
+    assert!(pages.iter().all(|page| page.0 == 422 && *page == pages[0]), "{pages:?}");
+    let mut sign_ups = Vec::new();
+    for email in [ALICE, "new@example.test"] {
+        let mut browser = browser(&app);
+        let first = browser.get(&(authorize(&app) + "&screen_hint=sign-up")).await;
+        let page = browser.follow(first).await;
+        let refused = browser.submit(&page, "/sign-up", &[("email", email), ("password", PASSWORD)]).await;
+        assert!(refused.text.contains("We could not create this account"), "{}", refused.text);
+        sign_ups.push(refused.status);
+    }
+    assert_eq!(sign_ups, [422, 422]);
+    assert_eq!(named(&app, "user.created").await.len(), 1, "no account was made");
+    assert!(named(&app, "session.created").await.is_empty());
+});
+
+both_engines!(a_user_is_told_of_a_new_device_where_the_environment_says_so, |app| async {
+    app.settings(|settings| settings.radar.notify_new_device = true).await;
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    assert!(app.mails().await.is_empty(), "the first device of all is no news");
+    assert_eq!(sign_in(&app, ALICE, "wrong password", "198.51.100.1").await.status, 400);
+    assert!(app.mails().await.is_empty(), "who does not know the password is told nothing, and nobody of them");
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.status, 200);
+    let mails = app.mails().await;
+    assert_eq!((mails.len(), mails[0].to.as_str()), (1, ALICE));
+    assert!(mails[0].links.iter().any(|link| link.ends_with("/forgot-password")), "{:?}", mails[0].links);
+});
+
+both_engines!(the_journal_forgets, |app| async {
+    app.user(ALICE, PASSWORD).await;
+    challenge_new_devices(&app).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    assert_eq!(sign_in(&app, ALICE, "wrong password", "192.0.2.1").await.status, 400);
+    let count = || async {
+        let rows = app.cx().db().scan(|tx| tx.list("SELECT outcome FROM radar_attempts ORDER BY outcome", &[])).await.unwrap();
+        rows.into_iter().map(|mut row| row.text().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(count().await, ["failed", "succeeded"]);
+    app.clock.advance(Duration::from_secs(8 * 86_400));
+    crate::run_jobs(app.cx()).await;
+    assert_eq!(count().await, ["succeeded"]);
+    app.clock.advance(Duration::from_secs(90 * 86_400));
+    crate::run_jobs(app.cx()).await;
+    assert!(count().await.is_empty());
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_and_disposable_domains_come_from_the_operators_files() {
+    let mut places = tempfile::NamedTempFile::new().unwrap();
+    places.write_all(b"network,country,latitude,longitude\n192.0.2.0/24,DE,52.5,13.4\n198.51.100.0/24,AU,-33.9,151.2\n").unwrap();
+    let mut domains = tempfile::NamedTempFile::new().unwrap();
+    domains.write_all("# thrown away\nthrowaway.example\nbücher.example # one more\n".as_bytes()).unwrap();
+    let app = TestApp::start_with(On::Sqlite, |config| {
+        config.radar.places_file = Some(places.path().to_owned());
+        config.radar.disposable_domains_file = Some(domains.path().to_owned());
+    })
+    .await;
+    app.settings(|settings| {
+        settings.radar.impossible_travel = Reaction::Challenge;
+        settings.radar.disposable_domains = Reaction::Block;
+    })
+    .await;
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.code(), "radar_challenge");
+    app.clock.advance(Duration::from_secs(24 * 3_600));
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.status, 200, "a day is enough for the way");
+    assert_eq!(app.api(Method::POST, "/radar/lists/country/block", json!({"entry": "de"})).await.status, 204);
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.code(), "invalid_credentials");
+    for email in ["a@throwaway.example", "a@mail.throwaway.example", "a@xn--bcher-kva.example"] {
+        app.user(email, PASSWORD).await;
+        assert_eq!(sign_in(&app, email, PASSWORD, "203.0.113.1").await.code(), "invalid_credentials", "{email}");
+    }
+}
