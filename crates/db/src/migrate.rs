@@ -26,6 +26,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0021_step_up", include_str!("../../../migrations/0021_step_up.sql")),
     ("0022_security_page", include_str!("../../../migrations/0022_security_page.sql")),
     ("0023_radar", include_str!("../../../migrations/0023_radar.sql")),
+    ("0024_defence", include_str!("../../../migrations/0024_defence.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);

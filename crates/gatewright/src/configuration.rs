@@ -52,6 +52,8 @@ const KEYS: &[(&str, Kind)] = &[
     ("sms.webhook_url", Kind::Text),
     ("sms.webhook_secret", Kind::Secret),
     ("passwords.min_length", Kind::Number),
+    ("passwords.breached_file", Kind::Text),
+    ("passwords.breached_url", Kind::Text),
     ("passwords.argon2_memory_kib", Kind::Number),
     ("passwords.argon2_passes", Kind::Number),
     ("passwords.argon2_lanes", Kind::Number),
@@ -66,8 +68,15 @@ const KEYS: &[(&str, Kind)] = &[
     ("limits.messages_per_number", Kind::Number),
     ("limits.messages_per_number_daily", Kind::Number),
     ("limits.authorize_per_ip", Kind::Number),
+    ("limits.sign_ups_per_hour", Kind::Number),
+    ("limits.sign_ups_per_ip", Kind::Number),
     ("limits.body_bytes", Kind::Number),
     ("limits.connections", Kind::Number),
+    ("challenge.provider", Kind::Text),
+    ("challenge.site_key", Kind::Text),
+    ("challenge.secret", Kind::Secret),
+    ("challenge.difficulty", Kind::Number),
+    ("challenge.max_difficulty", Kind::Number),
     ("events.kept_days", Kind::Number),
     ("events.audit_kept_days", Kind::Number),
     ("outbound.allow_private", Kind::List),
@@ -331,9 +340,22 @@ mod tests {
     fn the_list_of_keys_is_that_of_the_configuration() {
         let mut expected = Vec::new();
         for name in fields(None) {
-            let inner = ["database", "brand", "mail", "passwords", "limits", "outbound", "events", "webhooks", "webauthn", "radar", "sms"]
-                .contains(&name.as_str())
-                .then(|| fields(Some(&name)));
+            let inner = [
+                "database",
+                "brand",
+                "mail",
+                "passwords",
+                "limits",
+                "outbound",
+                "events",
+                "webhooks",
+                "webauthn",
+                "radar",
+                "challenge",
+                "sms",
+            ]
+            .contains(&name.as_str())
+            .then(|| fields(Some(&name)));
             match inner {
                 Some(inner) => expected.extend(inner.into_iter().map(|key| format!("{name}.{key}"))),
                 None => expected.push(name),

@@ -48,7 +48,8 @@ enum Task {
     /// Print each performance budget beside its reference, measured in the same run
     Bench {
         /// start, memory, refresh, issue, commits, password, session, jwks, authorization, authorization-postgres, revocation; guard
-        /// (guard-peers leaves our own package out); all of these when none is named; journal, by itself
+        /// (guard-peers leaves our own package out); all of these when none is named; journal, timing or abuse,
+        /// each by itself
         names: Vec<String>,
         /// Seconds each round measures
         #[arg(long)]

@@ -204,7 +204,21 @@ fn secrets(facts: &Facts) -> Result<Section, Failure> {
     let cost =
         format!("argon2id with {} KiB, passes {}, lanes {}", passwords.argon2_memory_kib, passwords.argon2_passes, passwords.argon2_lanes);
     section.line("Passwords are stored as", cost, "passwords.argon2_memory_kib, argon2_passes, argon2_lanes", &[AtRest, Authentication]);
-    section.line("Fewest characters of a password", passwords.min_length.to_string(), "passwords.min_length", &[Authentication]);
+    let fewest = match passwords.min_length {
+        Some(length) => length.to_string(),
+        None => format!("{}, or {} where a second factor is required", passwords.min_length(false), passwords.min_length(true)),
+    };
+    section.line("Fewest characters of a password", fewest, "passwords.min_length, password_minimum of an environment", &[Authentication]);
+    let breached = match (&passwords.breached_file, &passwords.breached_url) {
+        (None, None) => "with the list of common ones in the program".to_owned(),
+        (file, url) => {
+            let file = file.as_ref().map(|path| format!("the list {}", path.display()));
+            let url = url.as_ref().map(|url| format!("{url}, which is told five hex digits of a digest"));
+            format!("with the list of common ones, {}", [file, url].into_iter().flatten().collect::<Vec<_>>().join(" and "))
+        }
+    };
+    section.line("New passwords are compared", breached, "passwords.breached_file, breached_url", &[Authentication]);
+    section.constant("Wrong passwords in a row, from strangers to an account", &boundary::password_tries(), &[Authentication]);
     let cookie = Facts::session_cookie()?;
     let attributes =
         format!("{}, {}, SameSite={:?}", cookie.cookie_name, if cookie.secure { "Secure" } else { "not Secure" }, cookie.same_site);
@@ -245,8 +259,8 @@ fn controls_of(setting: &str) -> &'static [Control] {
         "issuer" => &[Assertions],
         "sign_up" => &[Identities, Proofing],
         "impersonation" => &[Identities, Overprivileged],
-        "password" | "magic_auth" | "passkeys" | "mfa" => &[Authentication],
         key if key.starts_with("radar.") => &[Authentication, InsecureAuthentication],
+        "password" | "magic_auth" | "passkeys" | "mfa" | "password_minimum" => &[Authentication],
         "multiple_roles" | "keep_last_admin" => &[Permissions, Overprivileged],
         "key_rotation_days" | "key_publish_seconds" => &[LongLived, Assertions],
         _ => &[],

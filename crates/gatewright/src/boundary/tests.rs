@@ -56,8 +56,8 @@ fn every_setting_that_changes_changes_the_page() {
             ("optional", _) => "required".to_owned(),
             (_, Ok(number)) => (number + 1).to_string(),
             ("none", _) if key.ends_with("_seconds") => "7777".to_owned(),
-            ("optional", _) => "required".to_owned(),
             ("log" | "block", _) => "challenge".to_owned(),
+            ("none", _) if key == "password_minimum" => "12".to_owned(),
             _ => "https://changed.example.com".to_owned(),
         };
         let changed = settings::change(&usual, &[format!("{key}={other}")]).unwrap();
@@ -82,7 +82,13 @@ fn every_key_of_the_configuration_that_is_on_the_page_changes_it() {
         |config| config.limits.enabled = false,
         |config| config.master_key_file = Some("/run/secrets/key".into()),
         |config| config.passwords.argon2_memory_kib = 65_536,
-        |config| config.passwords.min_length = 12,
+        |config| config.passwords.min_length = Some(12),
+        |config| {
+            let list = std::env::temp_dir().join(format!("gatewright-breached-{}.txt", std::process::id()));
+            std::fs::write(&list, format!("{}:1\n", "0".repeat(40))).unwrap();
+            config.passwords.breached_file = Some(list);
+        },
+        |config| config.passwords.breached_url = Some("https://ranges.example.com/range".into()),
         |config| config.dev = true,
     ];
     for (at, change) in changes.iter().enumerate() {

@@ -36,6 +36,11 @@ pub struct Config {
     pub events: Events,
     pub webauthn: Webauthn,
     pub radar: Radar,
+    pub challenge: Challenge,
+    /// Answers that could tell by their time who has an account leave at full steps of this: longer than what is done in it, also with
+    /// a password to hash, and shorter than a person notices.
+    #[serde(skip)]
+    pub answer_step: Duration,
     /// Set by `gatewright dev` only: loopback redirects, the inbox, keys that `serve` refuses.
     #[serde(skip)]
     pub dev: bool,
@@ -93,8 +98,13 @@ pub struct Sms {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Passwords {
-    /// Fewest characters of a new password, 8 to 64.
-    pub min_length: usize,
+    /// Fewest characters of a new password, 8 to 64, whatever else is asked for; 15, or 8 where a second factor is required, when absent.
+    pub min_length: Option<usize>,
+    /// A list of passwords from breaches: one SHA-1 digest and count a line, sorted by digest, as Have I Been Pwned publishes it.
+    pub breached_file: Option<std::path::PathBuf>,
+    /// A service that answers which passwords from breaches begin alike, such as `https://api.pwnedpasswords.com/range`. It is told the
+    /// first five hex digits of the SHA-1 digest.
+    pub breached_url: Option<String>,
     /// argon2id memory in KiB, passes and lanes.
     pub argon2_memory_kib: u32,
     pub argon2_passes: u32,
@@ -126,6 +136,9 @@ pub struct Limits {
     pub messages_per_number_daily: u32,
     /// Authorize requests in 60 s from one address.
     pub authorize_per_ip: u32,
+    /// Accounts begun in an hour in one environment, and from one address (IPv6: /64) of it, before browsers are checked.
+    pub sign_ups_per_hour: u32,
+    pub sign_ups_per_ip: u32,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Connections open at once.
@@ -160,6 +173,34 @@ impl Webauthn {
     pub fn user_verification(&self) -> UserVerification {
         if self.require_user_verification { UserVerification::Required } else { UserVerification::Preferred }
     }
+}
+
+/// What a browser is asked for when more come than the limits allow, instead of being sent away.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Challenge {
+    pub provider: ChallengeProvider,
+    /// The public key of the site, for `turnstile` and `hcaptcha`.
+    pub site_key: Option<String>,
+    /// The secret of the site, for `turnstile` and `hcaptcha`.
+    pub secret: Option<Secret<String>>,
+    /// Bits of a proof of work, 8 to 24, when few ask, and when many do.
+    pub difficulty: u8,
+    pub max_difficulty: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChallengeProvider {
+    /// A calculation in the browser; nobody else is asked.
+    #[default]
+    ProofOfWork,
+    /// Cloudflare Turnstile.
+    Turnstile,
+    /// hCaptcha.
+    Hcaptcha,
+    /// Whoever is over a limit waits.
+    Off,
 }
 
 /// How long events can be read.
@@ -224,6 +265,8 @@ impl Default for Config {
             webhooks: Webhooks::default(),
             webauthn: Webauthn::default(),
             radar: Radar::default(),
+            challenge: Challenge::default(),
+            answer_step: Duration::from_millis(100),
             dev: false,
         }
     }
@@ -259,6 +302,13 @@ impl Default for Database {
     }
 }
 
+impl Default for Challenge {
+    fn default() -> Self {
+        // 2^16 hashes are a tenth of a second in a browser, 2^22 some seconds.
+        Self { provider: ChallengeProvider::ProofOfWork, site_key: None, secret: None, difficulty: 16, max_difficulty: 22 }
+    }
+}
+
 impl Default for Brand {
     fn default() -> Self {
         Self {
@@ -285,7 +335,16 @@ impl Default for Mail {
 impl Default for Passwords {
     fn default() -> Self {
         // OWASP's argon2id minimum: 19 MiB, two passes, one lane.
-        Self { min_length: 10, argon2_memory_kib: 19_456, argon2_passes: 2, argon2_lanes: 1, hashing_threads: 0, hashing_queue: 64 }
+        Self {
+            min_length: None,
+            breached_file: None,
+            breached_url: None,
+            argon2_memory_kib: 19_456,
+            argon2_passes: 2,
+            argon2_lanes: 1,
+            hashing_threads: 0,
+            hashing_queue: 64,
+        }
     }
 }
 
@@ -307,6 +366,16 @@ impl Events {
 }
 
 impl Passwords {
+    /// NIST SP 800-63B-4 §3.1.1.2, unless the operator says otherwise.
+    pub fn min_length(&self, second_factor_required: bool) -> usize {
+        self.min_length.unwrap_or(if second_factor_required { 8 } else { 15 })
+    }
+
+    /// A quarter of the queue once more: strangers who fill it do not keep those out who are known.
+    pub fn places_of_known_devices(&self) -> usize {
+        self.hashing_queue.min(1 << 20) / 4
+    }
+
     pub fn hashing_threads(&self) -> usize {
         match self.hashing_threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -327,6 +396,8 @@ impl Default for Limits {
             messages_per_number: 2,
             messages_per_number_daily: 20,
             authorize_per_ip: 1_000,
+            sign_ups_per_hour: 1_000,
+            sign_ups_per_ip: 20,
             body_bytes: 1 << 20,
             connections: 10_000,
         }
@@ -382,9 +453,12 @@ impl Config {
                 "use https; a proxy may end TLS in front of the server",
             ));
         }
-        if !(8..=64).contains(&self.passwords.min_length) {
-            return Err(ConfigError::new("passwords.min_length", self.passwords.min_length.to_string(), "choose 8 to 64"));
+        if let Some(length) = self.passwords.min_length
+            && !(8..=64).contains(&length)
+        {
+            return Err(ConfigError::new("passwords.min_length", length.to_string(), "choose 8 to 64"));
         }
+        self.check_challenge()?;
         if self.passwords.argon2_memory_kib < 8 * self.passwords.argon2_lanes.max(1)
             || self.passwords.argon2_passes == 0
             || self.passwords.argon2_lanes == 0
@@ -469,6 +543,30 @@ impl Config {
         }
         if webhook_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 16) {
             return Err(ConfigError::new("sms.webhook_secret", "is too short", "give at least 16 random characters"));
+        }
+        Ok(())
+    }
+
+    fn check_challenge(&self) -> Result<(), ConfigError> {
+        let challenge = &self.challenge;
+        for (key, bits) in [("challenge.difficulty", challenge.difficulty), ("challenge.max_difficulty", challenge.max_difficulty)] {
+            if !(8..=24).contains(&bits) {
+                return Err(ConfigError::new(key, bits.to_string(), "choose 8 to 24 bits"));
+            }
+        }
+        if challenge.difficulty > challenge.max_difficulty {
+            let problem = format!("{} is more than challenge.max_difficulty", challenge.difficulty);
+            return Err(ConfigError::new("challenge.difficulty", problem, "raise challenge.max_difficulty"));
+        }
+        if matches!(challenge.provider, ChallengeProvider::Turnstile | ChallengeProvider::Hcaptcha) {
+            let remedy = "give the key that the provider shows for your site, or take the provider proof_of_work";
+            let printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+            if !challenge.site_key.as_deref().is_some_and(printable) {
+                return Err(ConfigError::new("challenge.site_key", "is not set", remedy));
+            }
+            if !challenge.secret.as_ref().is_some_and(|secret| printable(secret.reveal())) {
+                return Err(ConfigError::new("challenge.secret", "is not set", remedy));
+            }
         }
         Ok(())
     }

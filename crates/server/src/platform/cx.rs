@@ -9,6 +9,7 @@ use super::actor::Actor;
 use super::config::{Config, ConfigError};
 use super::dns::TxtLookup;
 use super::events::Scribe;
+use super::hash_list::HashList;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
@@ -40,6 +41,9 @@ pub struct Look {
     pub stylesheet: Option<(String, axum::body::Bytes)>,
 }
 
+/// More than a semaphore should hold, and than anybody would wait for.
+const MAX_QUEUE: usize = 1 << 20;
+
 /// What a request or a job works with. Cheap to clone.
 #[derive(Clone)]
 pub struct Cx(Arc<Inner>);
@@ -53,6 +57,7 @@ struct Inner {
     master_key: MasterKey,
     dns: Arc<dyn TxtLookup>,
     outbound: Outbound,
+    breached: Option<HashList>,
     webhook_turns: super::turns::Turns,
     metrics: Metrics,
     revocations: super::revocations::News,
@@ -83,12 +88,13 @@ impl Cx {
         let low_priority_threads = LowPriorityThreads::new(config.passwords.hashing_threads());
         let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
         let places =
-            config.passwords.hashing_threads().saturating_add(config.passwords.hashing_queue).min(tokio::sync::Semaphore::MAX_PERMITS);
+            config.passwords.hashing_threads() + config.passwords.hashing_queue.min(MAX_QUEUE) + config.passwords.places_of_known_devices();
         let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
         let (smtp, sender) = (super::mail::delivery::smtp(&config)?, super::mail::delivery::sender(&config)?);
         let journal = Arc::new(Journal::new(&parts.master_key));
         let (places, disposable_domains) = (read_places(&config)?, read_disposable_domains(&config)?);
         let outbound = Outbound::new(&config, parts.network);
+        let breached = open_breached(&config, &outbound)?;
         Ok(Self(Arc::new(Inner {
             config,
             db: parts.db,
@@ -98,6 +104,7 @@ impl Cx {
             master_key: parts.master_key,
             dns: parts.dns,
             outbound,
+            breached,
             webhook_turns: super::turns::Turns::default(),
             metrics: Metrics::default(),
             revocations: super::revocations::News::default(),
@@ -145,6 +152,11 @@ impl Cx {
     /// The client for servers that somebody else named.
     pub fn outbound(&self) -> &Outbound {
         &self.0.outbound
+    }
+
+    /// The operator's list of passwords from breaches.
+    pub fn breached(&self) -> Option<&HashList> {
+        self.0.breached.as_ref()
     }
 
     /// When the job that sends webhooks looks.
@@ -221,7 +233,8 @@ impl Cx {
         &self.0.hashing
     }
 
-    /// Permits to wait for one of [`Cx::hashing`]: the threads and the queue before them.
+    /// Permits to wait for one of [`Cx::hashing`]: the threads, the queue before them, and what is kept
+    /// for known devices.
     pub(crate) fn hashing_places(&self) -> &Arc<tokio::sync::Semaphore> {
         &self.0.hashing_places
     }
@@ -285,4 +298,22 @@ fn read_disposable_domains(config: &Config) -> Result<HashSet<String>, ConfigErr
         domains.insert(domain);
     }
     Ok(domains)
+}
+
+/// A list that cannot be read, and a service that would never be asked, are found at the start and not at the first sign-up.
+fn open_breached(config: &Config, outbound: &Outbound) -> Result<Option<HashList>, ConfigError> {
+    if let Some(url) = &config.passwords.breached_url {
+        let remedy = "give the URL that ranges are appended to, such as https://api.pwnedpasswords.com/range";
+        outbound.check_url(url).map_err(|error| ConfigError::new("passwords.breached_url", error.to_string(), remedy))?;
+    }
+    let Some(path) = &config.passwords.breached_file else { return Ok(None) };
+    let list = HashList::open(path).map_err(|error| {
+        let problem = format!("{} cannot be used: {error}", path.display());
+        ConfigError::new(
+            "passwords.breached_file",
+            problem,
+            "give a readable file of lines SHA1:COUNT, sorted by SHA1, or leave the key out",
+        )
+    })?;
+    Ok(Some(list))
 }

@@ -26,6 +26,18 @@ pub struct SignInLabels {
     pub outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BreachLabels {
+    pub source: &'static str,
+    pub outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CheckLabels {
+    pub purpose: &'static str,
+    pub outcome: &'static str,
+}
+
 /// The counters. Labels are routes, methods and outcomes only: their number is bounded and no person is named.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -34,6 +46,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub sign_ins: Family<SignInLabels, Counter>,
     pub password_hashes: Counter,
+    pub breach_checks: Family<BreachLabels, Counter>,
+    pub visitor_checks: Family<CheckLabels, Counter>,
     pub mails_sent: Counter,
     pub mails_failed: Counter,
     pub messages_sent: Counter,
@@ -51,6 +65,7 @@ impl Default for Metrics {
         let connections = Gauge::default();
         let sign_ins = Family::default();
         let password_hashes = Counter::default();
+        let (breach_checks, visitor_checks) = (Family::default(), Family::default());
         let (mails_sent, mails_failed) = (Counter::default(), Counter::default());
         let (messages_sent, messages_failed) = (Counter::default(), Counter::default());
         let (webhooks_delivered, webhooks_failed) = (Counter::default(), Counter::default());
@@ -59,6 +74,8 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", connections.clone());
         registry.register("sign_ins", "Sign-in decisions, by method and outcome", sign_ins.clone());
         registry.register("password_hashes", "Password hashes computed: checks, and makings for nobody", password_hashes.clone());
+        registry.register("breach_checks", "New passwords compared with those of breaches, by source and outcome", breach_checks.clone());
+        registry.register("visitor_checks", "Checks of browsers when many came, by purpose and outcome", visitor_checks.clone());
         registry.register("mails_sent", "Mails handed to the SMTP server", mails_sent.clone());
         registry.register("mails_failed", "Deliveries that failed; they are tried again", mails_failed.clone());
         registry.register("text_messages_sent", "Text messages that the sender accepted", messages_sent.clone());
@@ -72,6 +89,8 @@ impl Default for Metrics {
             connections,
             sign_ins,
             password_hashes,
+            breach_checks,
+            visitor_checks,
             mails_sent,
             mails_failed,
             messages_sent,

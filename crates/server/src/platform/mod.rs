@@ -6,6 +6,7 @@ pub mod cx;
 pub mod dns;
 pub mod events;
 pub mod fields;
+pub mod hash_list;
 pub mod idempotency;
 pub mod jobs;
 pub mod journal;

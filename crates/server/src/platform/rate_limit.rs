@@ -25,23 +25,46 @@ pub struct Limited {
 ///
 /// The key is hashed: addresses and e-mails do not lie about in a table of counters.
 pub async fn count(cx: &Cx, limit: Limit, subject: &str) -> Result<Result<(), Limited>, DbError> {
+    Ok(tally(cx, limit, subject).await?.within)
+}
+
+/// How many tries there were in the window, this one counted too, and whether it is within the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    pub tries: u32,
+    pub within: Result<(), Limited>,
+}
+
+/// As [`count`], for those who look at how far over the limit it is. Nothing is counted while limits are off.
+pub async fn tally(cx: &Cx, limit: Limit, subject: &str) -> Result<Tally, DbError> {
     if !cx.config().limits.enabled {
-        return Ok(Ok(()));
+        return Ok(Tally { tries: 0, within: Ok(()) });
     }
-    let key = gatewright_jose::hash_secret(&format!("{}\0{subject}", limit.name));
-    let now = cx.now();
+    let (key, now) = (key(limit, subject), cx.now());
     cx.db().write(move |tx| count_in(tx, limit, &key, now)).await
 }
 
-fn count_in(tx: &mut Tx<'_>, limit: Limit, key: &str, now: Timestamp) -> Result<Result<(), Limited>, DbError> {
+fn count_in(tx: &mut Tx<'_>, limit: Limit, key: &str, now: Timestamp) -> Result<Tally, DbError> {
     let opened_after = now.minus(limit.window);
     let mut row = tx.one(COUNT, params![key, now, opened_after])?;
     let (count, window_start) = (row.int()?, row.time()?);
-    if count <= i64::from(limit.tries) {
-        return Ok(Ok(()));
-    }
     let left = window_start.plus(limit.window).since(now);
-    Ok(Err(Limited { retry_after: Duration::from_secs(left.as_millis().div_ceil(1000).max(1) as u64) }))
+    let limited = Limited { retry_after: Duration::from_secs(left.as_millis().div_ceil(1000).max(1) as u64) };
+    let within = if count <= i64::from(limit.tries) { Ok(()) } else { Err(limited) };
+    Ok(Tally { tries: u32::try_from(count).unwrap_or(u32::MAX), within })
+}
+
+/// Whether the next try of `subject` would be over the limit. Counts nothing.
+pub async fn is_used_up(cx: &Cx, limit: Limit, subject: &str) -> Result<bool, DbError> {
+    if !cx.config().limits.enabled {
+        return Ok(false);
+    }
+    let (key, opened_after) = (key(limit, subject), cx.now().minus(limit.window));
+    cx.db().read(move |tx| Ok(tx.optional(USED, params![&key, opened_after, i64::from(limit.tries)])?.is_some())).await
+}
+
+fn key(limit: Limit, subject: &str) -> String {
+    gatewright_jose::hash_secret(&format!("{}\0{subject}", limit.name))
 }
 
 /// Removes windows that closed long ago.
@@ -53,4 +76,5 @@ pub const COUNT: &str = "INSERT INTO rate_limits (key, count, window_start) VALU
      count = CASE WHEN rate_limits.window_start <= $3 THEN 1 ELSE rate_limits.count + 1 END, \
      window_start = CASE WHEN rate_limits.window_start <= $3 THEN $2 ELSE rate_limits.window_start END \
      RETURNING count, window_start";
+pub const USED: &str = "SELECT 1 FROM rate_limits WHERE key = $1 AND window_start > $2 AND count >= $3";
 pub const SWEEP: &str = "DELETE FROM rate_limits WHERE window_start < $1";

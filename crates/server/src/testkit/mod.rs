@@ -1,6 +1,7 @@
 //! A whole server for tests, without a socket: on a scratch database of either engine, with a clock and mails in hand.
 
 mod network;
+pub mod ranks;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -154,6 +155,7 @@ impl TestApp {
         // Real argon2id, small: tests hash hundreds of passwords.
         (config.passwords.argon2_memory_kib, config.passwords.argon2_passes) = (64, 1);
         config.limits.enabled = false;
+        config.answer_step = std::time::Duration::ZERO;
         adjust(&mut config);
         let (db, scratch) = open(on);
         db.migrate().expect("migrations apply");

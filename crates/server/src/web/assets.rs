@@ -57,6 +57,8 @@ const SOURCES: &[(&str, &[u8])] = &[
     ("passkey.css", include_bytes!("assets/passkey.css")),
     ("passkey.js", include_bytes!("assets/passkey.js")),
     ("pk.js", include_bytes!("assets/pk.js")),
+    ("proof.js", include_bytes!("assets/proof.js")),
+    ("proof_worker.js", include_bytes!("assets/proof_worker.js")),
     ("favicon.svg", include_bytes!("assets/favicon.svg")),
 ];
 

@@ -21,15 +21,19 @@ impl Peer {
         self.ip.map(|ip| ip.to_string())
     }
 
-    /// The key for rate limits: IPv6 by /64, since one host owns that many; IPv4 mapped into IPv6 counts as IPv4.
+    /// The key for rate limits.
     pub fn network(&self) -> String {
-        match self.ip {
-            None => "unknown".to_owned(),
-            Some(IpAddr::V4(ip)) => ip.to_string(),
-            Some(IpAddr::V6(ip)) => {
-                let s = ip.segments();
-                format!("{}/64", Ipv6Addr::new(s[0], s[1], s[2], s[3], 0, 0, 0, 0))
-            }
+        self.ip.map_or_else(|| "unknown".to_owned(), network_of)
+    }
+}
+
+/// The network that an address counts for: IPv6 by /64, since one host owns that many; IPv4 mapped into IPv6 counts as IPv4.
+pub fn network_of(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => {
+            let s = ip.segments();
+            format!("{}/64", Ipv6Addr::new(s[0], s[1], s[2], s[3], 0, 0, 0, 0))
         }
     }
 }
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
 
     fn network(ip: &str) -> String {
-        Peer { ip: Some(ip.parse::<IpAddr>().unwrap().to_canonical()), user_agent: None }.network()
+        Peer { ip: Some(ip.parse().unwrap()), user_agent: None }.network()
     }
 
     #[test]
@@ -74,5 +78,7 @@ mod tests {
         assert_eq!(network("2001:db8::1"), network("2001:0DB8:0:0:ffff::9"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_eq!(network("::ffff:c000:201"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 }

@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod look;
 pub mod middleware;
 pub mod openapi;
+pub mod pace;
 pub mod page;
 pub mod pages;
 pub mod problem;

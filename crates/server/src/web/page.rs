@@ -78,6 +78,19 @@ impl Visit {
 
     /// A page. `request` goes into its forms; `form_origin` is where a redirect after the form may lead (the app).
     pub fn page<V: View>(&self, cx: &Cx, status: StatusCode, view: &V, request: &str, form_origin: Option<&str>) -> Response {
+        self.page_allowing(cx, status, view, request, form_origin, &Allowed::default())
+    }
+
+    /// A page that runs something of somebody else's.
+    pub fn page_allowing<V: View>(
+        &self,
+        cx: &Cx,
+        status: StatusCode,
+        view: &V,
+        request: &str,
+        form_origin: Option<&str>,
+        allowed: &Allowed,
+    ) -> Response {
         let frame = Frame {
             lang: self.lang,
             app: cx.look().app.clone(),
@@ -94,7 +107,7 @@ impl Visit {
         let mut response = (status, html).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(CONTENT_SECURITY_POLICY, policy(form_origin, cx.config().brand.logo_url.as_deref()));
+        headers.insert(CONTENT_SECURITY_POLICY, policy(form_origin, cx.config().brand.logo_url.as_deref(), allowed));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.append(SET_COOKIE, self.browser.cookie(cx));
         if let Some(lang) = self.chosen_lang {
@@ -117,14 +130,27 @@ impl Visit {
     }
 }
 
+/// Origins of somebody else that one page needs beside our own: the check that an operator has chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    pub script: &'static str,
+    pub frame: &'static str,
+    pub style: &'static str,
+    pub connect: &'static str,
+}
+
 /// Our own styles and scripts, requests of those to ourselves, the operator's logo, forms to ourselves and on to the app, nothing else, and no frame around it
 /// (attack row 14).
-fn policy(form_origin: Option<&str>, logo_url: Option<&str>) -> HeaderValue {
+fn policy(form_origin: Option<&str>, logo_url: Option<&str>, allowed: &Allowed) -> HeaderValue {
     let form = form_origin.map(|origin| format!(" {origin}")).unwrap_or_default();
     let logo = logo_url.and_then(|url| url.split('/').nth(2)).map(|host| format!(" https://{host}")).unwrap_or_default();
+    let also = |origins: &str| if origins.is_empty() { String::new() } else { format!(" {origins}") };
+    let whole = |directive: &str, origins: &str| if origins.is_empty() { String::new() } else { format!(" {directive} {origins};") };
+    let (script, style, connect) = (also(allowed.script), also(allowed.style), also(allowed.connect));
+    let frame = whole("frame-src", allowed.frame);
     cookies::header(format!(
-        "default-src 'none'; style-src 'self'; img-src 'self' data:{logo}; script-src 'self'; connect-src 'self'; form-action 'self'{form}; frame-ancestors 'none'; \
-         base-uri 'none'"
+        "default-src 'none'; style-src 'self'{style}; img-src 'self' data:{logo}; script-src 'self'{script};{frame} connect-src 'self'{connect}; \
+         form-action 'self'{form}; frame-ancestors 'none'; base-uri 'none'"
     ))
 }
 

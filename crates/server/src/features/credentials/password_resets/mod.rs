@@ -184,7 +184,8 @@ pub async fn confirm(cx: &Cx, open: &Open, new_password: &Secret<String>, asked:
 
 async fn confirm_as(cx: &Cx, open: &Open, new_password: &Secret<String>, asked: &Asked, actor: Actor) -> Result<User, ConfirmRefused> {
     let Open { environment, reset, user, .. } = open;
-    passwords::check_strength(cx, new_password.reveal(), &user.email).map_err(ConfirmRefused::Weak)?;
+    let owner = passwords::Owner::of_user(user);
+    passwords::check_strength(cx, &environment.settings, new_password.reveal(), &owner).await.map_err(ConfirmRefused::Weak)?;
     let hash = passwords::hash(cx, new_password).await?;
     let mail = PasswordChanged { reset_href: cx.url("/forgot-password"), facts: asked.facts(cx, &user.email) };
     let notice = letters::draft(cx, &environment.id, &user.email, asked.lang_for(Some(user)), &mail)?;

@@ -41,18 +41,30 @@ impl std::fmt::Debug for Verdict {
 /// The hash to store: argon2id with the configured costs, in PHC form. The policy is checked before.
 pub async fn hash(cx: &Cx, password: &Secret<String>) -> Result<String, Busy> {
     let (fresh, password) = (Fresh::new(cx), password.clone());
-    on_a_hashing_thread(cx, move || fresh.hash(&password)).await?.ok_or(Busy)
+    on_a_hashing_thread(cx, Asker::Anybody, move || fresh.hash(&password)).await?.ok_or(Busy)
+}
+
+/// Who asks for a check. Strangers may fill the queue; beside it are places for devices that their owner has signed in from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Anybody,
+    KnownDevice,
 }
 
 /// Checks `password` against the stored hash. With `None` (nobody of that name, or no password) it does the same work and
 /// says no, so that time does not tell who exists.
 pub async fn verify(cx: &Cx, stored: Option<String>, password: &Secret<String>) -> Result<Verdict, Busy> {
+    verify_for(cx, Asker::Anybody, stored, password).await
+}
+
+/// [`verify`], for somebody who may be known.
+pub async fn verify_for(cx: &Cx, asker: Asker, stored: Option<String>, password: &Secret<String>) -> Result<Verdict, Busy> {
     // No stored password is that long, whoever asks.
     if password.reveal().len() > MAX_BYTES {
         return Ok(Verdict { matches: false, rehash: None });
     }
     let (fresh, password) = (Fresh::new(cx), password.clone());
-    on_a_hashing_thread(cx, move || {
+    on_a_hashing_thread(cx, asker, move || {
         let Some(stored) = stored.and_then(|text| text.parse::<ImportedHash>().ok()) else {
             std::hint::black_box(fresh.hash(&password));
             return Verdict { matches: false, rehash: None };
@@ -64,7 +76,17 @@ pub async fn verify(cx: &Cx, stored: Option<String>, password: &Secret<String>) 
     .await
 }
 
-async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+/// Whether there is a place in the queue: for those who do something before they ask for a check that would be in vain without one.
+pub fn check_queue(cx: &Cx, asker: Asker) -> Result<(), Busy> {
+    let kept = match asker {
+        Asker::Anybody => cx.config().passwords.places_of_known_devices(),
+        Asker::KnownDevice => 0,
+    };
+    if cx.hashing_places().available_permits() > kept { Ok(()) } else { Err(Busy) }
+}
+
+async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, asker: Asker, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+    check_queue(cx, asker)?;
     let place = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
     let turn = cx.hashing().clone().acquire_owned().await.map_err(|_| Busy)?;
     cx.metrics().password_hashes.inc();

@@ -12,6 +12,7 @@ use super::failures::Origin;
 use super::grants::{self, Secret as SecretRule};
 use super::model::AuthenticateResponse;
 use super::{clients, cookies};
+use crate::features::credentials::devices;
 use crate::features::credentials::letters::Asked;
 use crate::features::flows::radar::Signals;
 use crate::features::records::{cors_origins, environments};
@@ -137,12 +138,19 @@ async fn authenticate(
     } else {
         Signals::default()
     };
+    let device_id = body.device_id.clone().filter(|id| confidential && grant.label != "refresh_token" && !id.is_empty());
     let call = grants::Call { client: client.clone(), confidential, origin, asked, signals, body, cookie_token };
     let answer = (grant.run)(&cx, call).await;
     count(&cx, grant.label, &answer);
     let mut response = match answer {
         Ok(body) => {
             environments::note_use_of_client(&cx, &client);
+            if let Some(id) = device_id
+                && let Err(error) = devices::note(&cx, &client.environment.id, &body.user.id(), &id).await
+            {
+                // The session is there; only the next wrong password would count as a stranger's.
+                tracing::warn!(%error, "a device could not be noted");
+            }
             let set = if in_browser { cookies::set(cx.config(), &headers, &client, &body.refresh_token).to_vec() } else { Vec::new() };
             let mut response = axum::Json(body).into_response();
             append_cookies(&mut response, set);

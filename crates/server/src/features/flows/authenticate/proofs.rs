@@ -12,8 +12,9 @@ use crate::features::credentials::authentication_factors::{self, ChallengeId, Fa
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::credentials::passkeys::{self, SignIn};
+use crate::features::credentials::passwords::{self, Asker, Subject};
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
-use crate::features::credentials::{passwords, recovery_codes};
+use crate::features::credentials::recovery_codes;
 use crate::features::records::environments::{Client, Environment};
 use crate::features::records::sign_in_policies;
 use crate::features::records::users::{self, EmailAddress, User};
@@ -32,15 +33,19 @@ pub async fn check_domain(cx: &Cx, environment: &Environment, email: &EmailAddre
     }
 }
 
-/// The user whose password this is. `None` for a wrong one, an account without one and no account: all after the same work, and
-/// each leaves an event.
+/// The user whose password this is. `None` for a wrong one, one that was tried too often, an account without one and no account: all
+/// after the same work, and each leaves an event. `device` is the hash of a device that the owner has signed in from, if this is one:
+/// such a device has tries of its own (attack row 42).
 pub async fn password(
     cx: &Cx,
     environment: &EnvironmentId,
     email: &EmailAddress,
     password: &Secret<String>,
     origin: &Origin,
+    device: Option<&str>,
 ) -> Result<Option<User>, ApiError> {
+    let asker = if device.is_some() { Asker::KnownDevice } else { Asker::Anybody };
+    passwords::check_queue(cx, asker)?;
     let (id, address) = (environment.clone(), email.clone());
     let (user, stored) = cx
         .db()
@@ -53,32 +58,33 @@ pub async fn password(
             Ok::<_, DbError>((user, stored))
         })
         .await?;
-    let verdict = passwords::verify(cx, stored.clone(), password).await?;
+    let subject = user.as_ref().map_or_else(|| Subject::Nobody(email.key().to_owned()), |user| Subject::User(user.id.clone()));
+    let (id, device, now) = (environment.clone(), device.map(str::to_owned), cx.now());
+    let taken = cx.db().write(move |tx| passwords::reserve_try(tx, &id, &subject, device.as_deref(), now)).await?;
+    // With no try left the password is not looked at, and the work is that of looking.
+    let reason = if taken.is_some() { "invalid_credentials" } else { "too_many_failed_attempts" };
+    let stored = stored.filter(|_| taken.is_some());
+    let verdict = passwords::verify_for(cx, asker, stored.clone(), password).await?;
     let environment = environment.clone();
-    if !verdict.matches {
+    let (true, Some(taken)) = (verdict.matches, taken) else {
         let (email, origin, scribe) = (email.as_str().to_owned(), origin.clone(), cx.scribe(Actor::System));
         let user_id = user.map(|user| user.id);
         cx.db()
-            .write(move |tx| {
-                record_failure(
-                    tx,
-                    &environment,
-                    Method::Password,
-                    user_id.as_ref(),
-                    email.as_str(),
-                    &origin,
-                    "invalid_credentials",
-                    &scribe,
-                )
-            })
+            .write(move |tx| record_failure(tx, &environment, Method::Password, user_id.as_ref(), email.as_str(), &origin, reason, &scribe))
             .await?;
         return Ok(None);
-    }
-    if let (Some(user), Some(rehash), Some(old)) = (&user, verdict.rehash, stored) {
-        let (user_id, now) = (user.id.clone(), cx.now());
-        // Only if it is still the hash that was verified: a password changed meanwhile stays changed.
-        cx.db().write(move |tx| passwords::replace_if_same(tx, &environment, &user_id, &old, &rehash, now)).await?;
-    }
+    };
+    let better = user.as_ref().zip(verdict.rehash).zip(stored).map(|((user, rehash), old)| (user.id.clone(), rehash, old));
+    cx.db()
+        .write(move |tx| {
+            passwords::settle_try(tx, &environment, &taken)?;
+            if let Some((user, rehash, old)) = &better {
+                // Only if it is still the hash that was verified: a password changed meanwhile stays changed.
+                passwords::replace_if_same(tx, &environment, user, old, rehash, now)?;
+            }
+            Ok::<_, DbError>(())
+        })
+        .await?;
     Ok(user)
 }
 
@@ -99,6 +105,9 @@ pub async fn magic_auth(
             let redemption = magic_auths::redeem(tx, cx_in.master_key(), &environment, &email, &code, browser_hash.as_deref(), &scribe)?;
             if let Redemption::Refused { user_id, reason } = &redemption {
                 record_failure(tx, &environment.id, Method::MagicAuth, user_id.as_ref(), email.as_str(), &origin, reason.code(), &scribe)?;
+            }
+            if let Redemption::Redeemed { user } = &redemption {
+                passwords::forget_tries(tx, &environment.id, &user.id)?;
             }
             Ok::<_, DbError>(redemption)
         })

@@ -432,6 +432,45 @@ both_engines!(the_session_records_what_a_confidential_caller_says, |app| async m
 });
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_42_tries_are_counted_by_account_and_network_and_a_stranger_locks_nobody_out() {
+    let app = TestApp::start_with(crate::testkit::On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.hosted_per_ip = 40;
+        config.limits.hosted_per_email = 45;
+    })
+    .await;
+    app.user(EMAIL, PASSWORD).await;
+    app.user("bob@example.test", PASSWORD).await;
+    let ask = |email: &str, password: &str, address: &str, device: &str| {
+        app.authenticate(
+            json!({"grant_type": "password", "email": email, "password": password, "ip_address": address, "device_id": device}),
+        )
+    };
+    assert_eq!(ask(EMAIL, PASSWORD, "203.0.113.9", "phone").await.status, 200);
+    for _ in 0..10 {
+        assert_eq!(ask(EMAIL, "wrong", "2001:db8::1", "x").await.status, 400);
+    }
+    // Another spelling, another host of the /64, another name for the device: the same place.
+    for spelling in ["2001:db8::1", "2001:0db8:0:0:ffff::9", " 2001:DB8::2 "] {
+        assert_eq!(ask(EMAIL, PASSWORD, spelling, "y").await.status, 429, "{spelling}");
+    }
+    assert_eq!(ask("bob@example.test", PASSWORD, "2001:db8::1", "x").await.status, 200, "a neighbour is not the account");
+    assert_eq!(ask(EMAIL, PASSWORD, "198.51.100.1", "x").await.status, 200, "nor is the account that place");
+    // From everywhere together there is an end for an hour, and the owner's phone does not feel it.
+    for number in 2..50 {
+        ask(EMAIL, "wrong", &format!("198.51.100.{number}"), "x").await;
+    }
+    assert_eq!(ask(EMAIL, PASSWORD, "192.0.2.200", "x").await.status, 429);
+    assert_eq!(ask(EMAIL, PASSWORD, "203.0.113.9", "phone").await.status, 200);
+    // One network that tries many accounts.
+    let mut limited = 0;
+    for number in 0..60 {
+        limited += u32::from(ask(&format!("user{number}@example.test"), "wrong", "192.0.2.7", "x").await.status == 429);
+    }
+    assert_eq!(limited, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_42_an_address_is_tried_ten_times_a_minute() {
     let app = TestApp::start_with(crate::testkit::On::Sqlite, |config| config.limits.enabled = true).await;
     app.user(EMAIL, PASSWORD).await;

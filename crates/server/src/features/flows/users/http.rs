@@ -13,8 +13,9 @@ use super::model::{
     parse_name,
 };
 use super::writes::{self, Refusal, Update};
-use crate::features::credentials::passwords::{self, HashType, SaltPosition};
+use crate::features::credentials::passwords::{self, HashType, Owner, SaltPosition};
 use crate::features::flows::organization_memberships::LastAdmin;
+use crate::features::records::environments;
 use crate::features::records::organization_memberships::{self, Status};
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::users::{
@@ -91,7 +92,8 @@ async fn create(
         password_salt_position: body.password_salt_position,
     };
     let given = decide_password(fields).map_err(refuse_password)?;
-    let hash = hash_to_store(&cx, given, &email).await?;
+    let names = [&new.first_name, &new.last_name, &new.name].into_iter().flatten().map(String::as_str).collect();
+    let hash = hash_to_store(&cx, &caller.environment, given, &Owner { email: &email, names }).await?;
     let scribe = caller.scribe(&cx);
     let user = User::new(UserId::mint(scribe.now, cx.rng()), email, new, scribe.now);
     let view = UserView::from(&user);
@@ -273,7 +275,8 @@ async fn update(
     let given = decide_password(fields).map_err(refuse_password)?;
     // Before any hashing: an unknown user costs nothing, and the policy needs the address.
     let present = load(&cx, caller.clone(), &id).await?;
-    let password_hash = hash_to_store(&cx, given, change.email.as_ref().unwrap_or(&present.email)).await?;
+    let owner = Owner { email: change.email.as_ref().unwrap_or(&present.email), ..Owner::of_user(&present) };
+    let password_hash = hash_to_store(&cx, &caller.environment, given, &owner).await?;
     let (scribe, wanted) = (caller.scribe(&cx), Update { change, metadata, password_hash });
     let outcome = cx.db().write(move |tx| writes::update(tx, &caller.environment, &present.id, &wanted, &scribe)).await;
     match outcome {
@@ -343,12 +346,21 @@ async fn load(cx: &Cx, caller: Caller, id: &str) -> Result<User, ApiError> {
     user.ok_or_else(|| ApiError::not_found("User", id))
 }
 
-async fn hash_to_store(cx: &Cx, given: Option<GivenPassword>, email: &EmailAddress) -> Result<Option<String>, ApiError> {
+async fn hash_to_store(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    given: Option<GivenPassword>,
+    owner: &Owner<'_>,
+) -> Result<Option<String>, ApiError> {
     Ok(match given {
         None => None,
         Some(GivenPassword::Imported(hash)) => Some(hash.to_string()),
         Some(GivenPassword::Clear(password)) => {
-            passwords::check_strength(cx, password.reveal(), email)
+            let id = environment.clone();
+            let found = cx.db().read(move |tx| environments::find(tx, &id)).await?;
+            let settings = found.ok_or_else(|| ApiError::internal(&"a caller's environment is gone"))?.settings;
+            passwords::check_strength(cx, &settings, password.reveal(), owner)
+                .await
                 .map_err(|weaknesses| passwords::refuse_weak("password_strength_error", &weaknesses))?;
             Some(passwords::hash(cx, &password).await?)
         }

@@ -68,6 +68,8 @@ pub struct Settings {
     pub impersonation: bool,
     /// What is done about a sign-in that looks like somebody else's.
     pub radar: Radar,
+    /// Fewest characters of a new password, 8 to 64; what the configuration says when absent.
+    pub password_minimum: Option<u32>,
     /// Whether a membership may have several roles. On: nothing asks for a second role by accident, and who wants one role only says so here.
     pub multiple_roles: bool,
     /// Whether an organization that has members keeps its last active admin.
@@ -135,6 +137,7 @@ impl Default for Settings {
             mfa: Mfa::Optional,
             impersonation: false,
             radar: Radar::default(),
+            password_minimum: None,
             multiple_roles: true,
             keep_last_admin: true,
             key_rotation_days: 90,
@@ -160,6 +163,11 @@ impl Settings {
         Duration::from_secs(self.key_publish_seconds.into())
     }
 
+    /// Whether a password is never the only proof.
+    pub fn requires_second_factor(&self) -> bool {
+        self.mfa == Mfa::Required
+    }
+
     /// What is wrong with these settings: the key, the problem, the remedy.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !(1..=86_400).contains(&self.access_token_seconds) {
@@ -170,6 +178,9 @@ impl Settings {
         }
         if self.inactivity_seconds.is_some_and(|s| s < self.access_token_seconds) {
             return Err(("inactivity_seconds", "choose at least access_token_seconds: only a refresh shows activity".into()));
+        }
+        if self.password_minimum.is_some_and(|length| !(8..=64).contains(&length)) {
+            return Err(("password_minimum", "choose 8 to 64".into()));
         }
         if self.refresh_replay_seconds > 300 {
             return Err(("refresh_replay_seconds", "choose 0 to 300".into()));

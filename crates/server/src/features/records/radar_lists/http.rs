@@ -65,7 +65,7 @@ async fn create(
     let (list_type, action, entry) = read(&list_type, &action, &body)?;
     let scribe = caller.scribe(&cx);
     match cx.db().write(move |tx| add(tx, &caller.environment, list_type, action, &entry, &scribe)).await? {
-        Added::Added => Ok(StatusCode::NO_CONTENT.into_response()),
+        Added::New => Ok(StatusCode::NO_CONTENT.into_response()),
         Added::Present => Ok(axum::Json(RadarListEntryAlreadyPresentResponse { message: "Entry already present in list" }).into_response()),
         Added::Full => Err(ApiError::message(StatusCode::BAD_REQUEST, format!("A list has at most {MOST_ENTRIES} entries."))),
     }

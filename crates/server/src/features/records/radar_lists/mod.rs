@@ -23,7 +23,7 @@ pub fn feature() -> Feature {
 /// What became of an entry that was to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    Added,
+    New,
     Present,
     /// The list has [`MOST_ENTRIES`] of them.
     Full,
@@ -48,7 +48,7 @@ fn add(
         return Ok(Added::Present);
     }
     record(tx, environment, "radar_list.entry_added", list_type, action, entry, scribe)?;
-    Ok(Added::Added)
+    Ok(Added::New)
 }
 
 /// `false`: there is no such entry.

@@ -236,6 +236,12 @@ pub struct UserView {
     updated_at: Timestamp,
 }
 
+impl UserView {
+    pub fn id(&self) -> UserId {
+        UserId::from_text(self.id.as_str())
+    }
+}
+
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its schema is used")]

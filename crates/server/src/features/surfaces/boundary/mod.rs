@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatewright_jose::{Algorithm, MasterKey, api_key, secret_hash_algorithm};
 
 use crate::features::credentials::{
-    authentication_factors, authorization_codes, impersonations, invitations, one_time_codes, passkeys, password_resets,
+    authentication_factors, authorization_codes, impersonations, invitations, one_time_codes, passkeys, password_resets, passwords,
     pending_authentications, signing_keys,
 };
 use crate::features::flows::{authorize, device};
@@ -59,6 +59,11 @@ pub fn lifetimes() -> Vec<Constant> {
 /// How often a code may be tried.
 pub fn attempts() -> Constant {
     constant!(Count, |count: i64| u64::try_from(count).unwrap_or_default(), one_time_codes::MAX_ATTEMPTS)
+}
+
+/// Wrong passwords in a row before an account's is refused to strangers.
+pub fn password_tries() -> Constant {
+    constant!(Count, u64::from, passwords::MAX_TRIES)
 }
 
 /// What access tokens are signed with.

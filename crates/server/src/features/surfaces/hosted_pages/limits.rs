@@ -1,13 +1,19 @@
 //! How often a place and an address may be tried at the pages. A browser in which the owner signed in before is counted by itself, so
-//! that a stranger's tries cannot lock the owner out (attack row 42).
+//! that a stranger's tries cannot lock the owner out (attack row 42). Where many come from one network, or many at once begin accounts,
+//! browsers are checked (`check.rs`) rather than sent away: the others of a network have done nothing.
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 
+use super::check::Step;
+use super::wait::Waiting;
 use crate::features::credentials::invitations::Invitation;
+use crate::features::credentials::visitor_checks;
+use crate::features::flows::authenticate;
 use crate::platform::cx::{Cx, EnvironmentId};
-use crate::platform::rate_limit::{Limit, Limited, count};
+use crate::platform::rate_limit::{Limit, Limited, count, is_used_up, tally};
 use crate::web::cookies;
 use crate::web::error::ApiError;
 use crate::web::page::Visit;
@@ -22,6 +28,73 @@ const BEGUN_BY_INVITATION: u32 = 10;
 pub async fn count_network(cx: &Cx, visit: &Visit) -> Result<Result<(), Limited>, ApiError> {
     let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
     Ok(count(cx, limit, &visit.peer.network()).await?)
+}
+
+/// How many times its limit a network may go over with browsers that were checked.
+const CHECKED: u32 = 10;
+
+/// Why somebody may not go on now.
+#[derive(Debug)]
+pub enum Over {
+    /// Not before the browser has been checked: the way there.
+    Check(Box<Response>),
+    Wait(Limited),
+}
+
+/// One try of any kind from this network, at `step`. Over the limit it goes on with a browser that was checked.
+pub async fn admit(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Result<Result<(), Over>, ApiError> {
+    let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
+    let tally = tally(cx, limit, &visit.peer.network()).await?;
+    let Err(limited) = tally.within else { return Ok(Ok(())) };
+    if tally.tries > limit.tries.saturating_mul(CHECKED) {
+        return Ok(Err(Over::Wait(limited)));
+    }
+    checked(cx, visit, waiting, step, limited).await
+}
+
+/// One account begun here: in this environment and from this network. A flood from everywhere closes sign-up to nobody who lets the
+/// browser be checked.
+pub async fn admit_sign_up(cx: &Cx, visit: &Visit, waiting: &Waiting) -> Result<Result<(), Over>, ApiError> {
+    let [in_environment, from_network] = sign_up_limits(cx, visit, waiting);
+    let in_environment = tally(cx, in_environment.0, &in_environment.1).await?;
+    let from_there = tally(cx, from_network.0, &from_network.1).await?;
+    if let Err(limited) = from_there.within
+        && (from_there.tries > from_network.0.tries.saturating_mul(CHECKED) || !visitor_checks::is_on(cx))
+    {
+        return Ok(Err(Over::Wait(limited)));
+    }
+    match from_there.within.and(in_environment.within) {
+        Err(limited) if visitor_checks::is_on(cx) => checked(cx, visit, waiting, Step::SignUp, limited).await,
+        _ => Ok(Ok(())),
+    }
+}
+
+/// Whether an account begun now would be over a limit: asked before the form is shown, so that nothing is typed in vain.
+pub async fn is_sign_up_over(cx: &Cx, visit: &Visit, waiting: &Waiting) -> Result<bool, ApiError> {
+    for (limit, subject) in sign_up_limits(cx, visit, waiting) {
+        if visitor_checks::is_on(cx) && is_used_up(cx, limit, &subject).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn sign_up_limits(cx: &Cx, visit: &Visit, waiting: &Waiting) -> [(Limit, String); 2] {
+    let (limits, environment, window) = (&cx.config().limits, &waiting.request.environment, Duration::from_secs(3_600));
+    [
+        (Limit { name: "sign_ups", tries: limits.sign_ups_per_hour, window }, environment.to_string()),
+        (Limit { name: "sign_ups_network", tries: limits.sign_ups_per_ip, window }, format!("{environment}/{}", visit.peer.network())),
+    ]
+}
+
+async fn checked(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step, limited: Limited) -> Result<Result<(), Over>, ApiError> {
+    if !visitor_checks::is_on(cx) {
+        return Ok(Err(Over::Wait(limited)));
+    }
+    if visitor_checks::take_try(cx, &step.visitor(visit, waiting)).await? {
+        return Ok(Ok(()));
+    }
+    Ok(Err(Over::Check(Box::new(step.ask(waiting)))))
 }
 
 /// One account begun with an invitation, which opens a closed sign-up. It is for one person, who may mistype an address, and not for
@@ -43,13 +116,17 @@ pub async fn count_address(cx: &Cx, visit: &Visit, environment: &EnvironmentId, 
     if let Err(limited) = count(cx, here, &format!("{environment}/{email_key}/{}", visit.peer.network())).await? {
         return Ok(Err(limited));
     }
-    let everywhere = Limit { name: "hosted_email", tries: limits.hosted_per_email, window: Duration::from_secs(3_600) };
-    Ok(count(cx, everywhere, &format!("{environment}/{email_key}")).await?)
+    Ok(count(cx, authenticate::limits::everywhere(cx), &format!("{environment}/{email_key}")).await?)
 }
 
 /// Set at each sign-in: this browser belongs to somebody who owns the address. Worth nothing but a counter of its own.
 pub fn known_cookie(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> HeaderValue {
     cookies::set(cx.config(), KNOWN_COOKIE, &mark(cx, visit, environment, email_key), Some(KNOWN_SECONDS))
+}
+
+/// This browser as a device of whoever has the address, if they have signed in in it.
+pub fn known_device(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Option<String> {
+    is_known(cx, visit.headers(), visit, environment, email_key).then(|| visit.browser.hash())
 }
 
 fn is_known(cx: &Cx, headers: &HeaderMap, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> bool {

@@ -1,6 +1,9 @@
 //! The pages where people sign in: plain forms, one step a page, the state in the authorization request's row. Each ends in the same
 //! decision as the API does (`flows::authenticate`).
 
+mod check;
+#[cfg(test)]
+mod check_tests;
 mod choose_organization;
 mod confirm_sign_in;
 mod device;

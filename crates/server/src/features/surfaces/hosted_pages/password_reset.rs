@@ -4,13 +4,15 @@ use axum::response::Response;
 use gatewright_base::Secret;
 use gatewright_db::DbError;
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::sign_in::too_many;
 use super::sign_up::weak;
 use super::view::{ForgotPassword, ForgotPasswordSent, FormError, PasswordChanged, ResetPassword};
 use super::wait::{Waiting, asked, believe};
 use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::password_resets::{self, ConfirmRefused, MINUTES};
+use crate::features::credentials::passwords;
 use crate::features::records::users::EmailAddress;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -33,8 +35,10 @@ pub async fn submit_forgot(State(cx): State<Cx>, visit: Visit, form: FormFields)
     let Some(email) = EmailAddress::parse(&typed) else {
         return again(RETRY, if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress });
     };
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+    match limits::admit(&cx, &visit, &waiting, Step::ForgotPassword).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
     }
     if !password_resets::passwords_allowed(&cx, &waiting.client.environment, &email).await? {
         return again(RETRY, FormError::PasswordsNotUsed);
@@ -55,23 +59,19 @@ pub async fn submit_forgot(State(cx): State<Cx>, visit: Visit, form: FormFields)
 /// The link of the mail. Shows a form and consumes nothing: scanners open links too.
 pub async fn show_reset(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refused> {
     let token = visit.query.one("token").ok().flatten().unwrap_or_default().to_owned();
-    if password_resets::find_by_token(&cx, &token).await?.is_none() {
-        return Ok(expired(&cx, &visit).await?);
-    }
-    Ok(visit.page(
-        &cx,
-        StatusCode::OK,
-        &ResetPassword { token, password_minimum: cx.config().passwords.min_length, errors: vec![] },
-        "",
-        None,
-    ))
+    let Some(open) = password_resets::find_by_token(&cx, &token).await? else { return Ok(expired(&cx, &visit).await?) };
+    let password_minimum = passwords::min_length(&cx, &open.environment.settings);
+    Ok(visit.page(&cx, StatusCode::OK, &ResetPassword { token, password_minimum, errors: vec![] }, "", None))
 }
 
 pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     believe(&cx, &visit, &form)?;
     let token = form.text("token").to_owned();
+    let found = password_resets::find_by_token(&cx, &token).await?;
+    let settings = found.as_ref().map(|open| open.environment.settings.clone()).unwrap_or_default();
+    let password_minimum = passwords::min_length(&cx, &settings);
     let again = |status, error| {
-        let view = ResetPassword { token: token.clone(), password_minimum: cx.config().passwords.min_length, errors: vec![error] };
+        let view = ResetPassword { token: token.clone(), password_minimum, errors: vec![error] };
         Ok(visit.page(&cx, status, &view, "", None))
     };
     if let Err(limited) = limits::count_network(&cx, &visit).await? {
@@ -81,14 +81,14 @@ pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) 
     if password.reveal().is_empty() {
         return again(RETRY, FormError::PasswordMissing);
     }
-    let Some(open) = password_resets::find_by_token(&cx, &token).await? else { return Ok(expired(&cx, &visit).await?) };
+    let Some(open) = found else { return Ok(expired(&cx, &visit).await?) };
     match password_resets::confirm(&cx, &open, &password, &asked(&visit)).await {
         Ok(_) => {
             let continue_href = sign_in_endpoint(&cx).await?;
             Ok(visit.page(&cx, StatusCode::OK, &PasswordChanged { continue_href }, "", None))
         }
         Err(ConfirmRefused::Weak(weaknesses)) => {
-            again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(&cx, w.code)))
+            again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(password_minimum, w.code)))
         }
         Err(ConfirmRefused::Gone) => Ok(expired(&cx, &visit).await?),
         Err(ConfirmRefused::Busy) => again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 }),

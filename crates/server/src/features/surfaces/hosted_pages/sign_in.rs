@@ -3,7 +3,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use gatewright_base::Secret;
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
@@ -19,6 +20,7 @@ use crate::platform::cx::Cx;
 use crate::platform::rate_limit::Limited;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
+use crate::web::pace::Pace;
 use crate::web::page::{Problem, Refused, Visit, sign_in_endpoint};
 
 const RETRY: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -40,8 +42,12 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
 pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let typed = form.text("email").trim().to_owned();
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)]));
+    match limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => {
+            return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)]));
+        }
     }
     let Some(email) = EmailAddress::parse(&typed) else {
         let error = if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress };
@@ -58,7 +64,10 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if !policy.magic_auth {
         return Ok(page(&cx, &visit, &waiting, RETRY, typed, vec![FormError::NoWayIn]));
     }
-    send(&cx, &visit, &Waiting { policy, ..waiting }, &email).await
+    let pace = Pace::begin(&cx);
+    let sent = send(&cx, &visit, &Waiting { policy, ..waiting }, &email).await;
+    pace.wait().await;
+    sent
 }
 
 pub(super) fn page(cx: &Cx, visit: &Visit, waiting: &Waiting, status: StatusCode, email: String, errors: Vec<FormError>) -> Response {
@@ -82,15 +91,17 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     if password.reveal().is_empty() {
         return again(RETRY, FormError::PasswordMissing);
     }
-    for counted in
-        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
-    {
-        if let Err(limited) = counted {
-            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
-        }
+    match limits::admit(&cx, &visit, &waiting, Step::Password).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    }
+    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
-    match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin).await {
+    let device = limits::known_device(&cx, &visit, &waiting.request.environment, email.key());
+    match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin, device.as_deref()).await {
         Ok(Some(user)) => match waiting.conclude(&cx, &visit, user, Method::Password).await {
             Err(refused) if is_blocked(&refused) => again(RETRY, FormError::SignInRefused),
             answer => answer,
@@ -122,8 +133,12 @@ pub async fn show_code(State(cx): State<Cx>, visit: Visit) -> Result<Response, R
 pub async fn send_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return Ok(code_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
+    match limits::admit(&cx, &visit, &waiting, Step::Password).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => {
+            return Ok(code_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
+        }
     }
     send(&cx, &visit, &waiting, &email).await
 }
@@ -163,12 +178,13 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    for counted in
-        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
-    {
-        if let Err(limited) = counted {
-            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
-        }
+    match limits::admit(&cx, &visit, &waiting, Step::Code).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    }
+    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     match proofs::magic_auth(&cx, &waiting.client.environment, &email, code, Some(visit.browser.hash()), &origin).await? {

@@ -4,16 +4,19 @@ use axum::response::Response;
 use gatewright_base::Secret;
 use gatewright_db::DbError;
 
-use super::limits;
+use super::check::{self, Step};
+use super::limits::{self, Over};
 use super::sign_in::{code_error, email_of, keep_email, too_many};
 use super::view::{FormError, SignUp, VerifyEmail};
 use super::wait::{Waiting, asked, signals};
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::letters::{self, MailRefused};
 use crate::features::credentials::methods::Method;
-use crate::features::credentials::{one_time_codes, passwords, pending_authentications};
+use crate::features::credentials::passwords::{self, Owner};
+use crate::features::credentials::{one_time_codes, pending_authentications};
 use crate::features::flows::authenticate::{Attempt, Origin, StepUp, record_email_verification};
 use crate::features::flows::radar;
+use crate::features::records::environments::Settings;
 use crate::features::records::users::{self, EmailAddress, NewUser, User, UserId, UserView, check_name};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -33,7 +36,10 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
     if !is_open(&waiting) {
         return Ok(waiting.go("/sign-in"));
     }
-    let view = SignUp { email: waiting.request.email.clone().unwrap_or_default(), ..blank(&cx) };
+    if let Some(there) = check::before_sign_up(&cx, &visit, &waiting).await? {
+        return Ok(there);
+    }
+    let view = SignUp { email: waiting.request.email.clone().unwrap_or_default(), ..blank(&cx, &waiting) };
     Ok(waiting.page(&cx, &visit, StatusCode::OK, &view))
 }
 
@@ -48,15 +54,17 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         first_name: cut("first_name", NAME_MAX + 1),
         last_name: cut("last_name", NAME_MAX + 1),
         email: cut("email", 255),
-        ..blank(&cx)
+        ..blank(&cx, &waiting)
     };
     let again = |kept: SignUp, status, errors| Ok(waiting.page(&cx, &visit, status, &SignUp { errors, ..kept }));
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
+    match limits::admit(&cx, &visit, &waiting, Step::SignUp).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
     }
     let password = Secret::new(form.text("password").to_owned());
     let email = EmailAddress::parse(&kept.email);
-    let mut errors = check(&cx, &kept, email.as_ref(), password.reveal());
+    let mut errors = check(&cx, &waiting.settings, &kept, email.as_ref(), password.reveal()).await;
     if email.as_ref().is_some_and(|email| !waiting.admits(email)) {
         errors.push(FormError::NotInvited);
     }
@@ -66,6 +74,11 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     }
     if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
+    }
+    match limits::admit_sign_up(&cx, &visit, &waiting).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
     }
     // Before there is an account, and whether or not there is one already: the answer tells nothing.
     let environment = &waiting.client.environment;
@@ -125,7 +138,11 @@ async fn tell_owner(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddr
     Ok(())
 }
 
-fn check(cx: &Cx, kept: &SignUp, email: Option<&EmailAddress>, password: &str) -> Vec<FormError> {
+fn owner<'a>(kept: &'a SignUp, email: &'a EmailAddress) -> Owner<'a> {
+    Owner { email, names: vec![kept.first_name.as_str(), kept.last_name.as_str()] }
+}
+
+async fn check(cx: &Cx, settings: &Settings, kept: &SignUp, email: Option<&EmailAddress>, password: &str) -> Vec<FormError> {
     let mut errors = Vec::new();
     for (field, text) in [("first_name", &kept.first_name), ("last_name", &kept.last_name)] {
         if check_name(field, text).is_err() {
@@ -140,25 +157,25 @@ fn check(cx: &Cx, kept: &SignUp, email: Option<&EmailAddress>, password: &str) -
     if password.is_empty() {
         errors.push(FormError::PasswordMissing);
     } else if let Some(email) = email
-        && let Err(weaknesses) = passwords::check_strength(cx, password, email)
+        && let Err(weaknesses) = passwords::check_strength(cx, settings, password, &owner(kept, email)).await
     {
-        errors.extend(weaknesses.first().map(|weakness| weak(cx, weakness.code)));
+        errors.extend(weaknesses.first().map(|weakness| weak(kept.password_minimum, weakness.code)));
     }
     errors
 }
 
 /// A weakness in the page's words.
-pub(super) fn weak(cx: &Cx, code: &str) -> FormError {
+pub(super) fn weak(minimum: usize, code: &str) -> FormError {
     match code {
-        "password_too_short" => FormError::PasswordTooShort { minimum: cx.config().passwords.min_length },
+        "password_too_short" => FormError::PasswordTooShort { minimum },
         "password_too_long" | "password_invalid_characters" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
-        "password_contains_email" => FormError::PasswordIsTheEmail,
+        "password_contains_email" | "password_is_predictable" => FormError::PasswordIsTheEmail,
         _ => FormError::PasswordTooCommon,
     }
 }
 
-fn blank(cx: &Cx) -> SignUp {
-    SignUp { password_minimum: cx.config().passwords.min_length, ..SignUp::default() }
+fn blank(cx: &Cx, waiting: &Waiting) -> SignUp {
+    SignUp { password_minimum: passwords::min_length(cx, &waiting.settings), ..SignUp::default() }
 }
 
 fn is_open(waiting: &Waiting) -> bool {
@@ -180,12 +197,13 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    for counted in
-        [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await?]
-    {
-        if let Err(limited) = counted {
-            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
-        }
+    match limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    }
+    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     // Without a half-done sign-in (the address was somebody's already) no code can be right; the answer is the same.
     let Some(hash) = waiting.pending_hash(&cx) else { return again(RETRY, FormError::CodeWrong) };
@@ -225,8 +243,10 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
     let again = |limited| Ok(verify_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return again(limited);
+    match limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(limited),
     }
     let sent = super::wait::go(&format!("/verify-email?request={}&sent=again", waiting.id()), []);
     let Some(hash) = waiting.pending_hash(&cx) else {

@@ -15,6 +15,7 @@ pub const TEMPLATES: Templates = &[
     ("gate/new_passkey.html", include_str!("templates/new_passkey.html")),
     ("gate/password.html", include_str!("templates/password.html")),
     ("gate/code.html", include_str!("templates/code.html")),
+    ("gate/check.html", include_str!("templates/check.html")),
     ("gate/sign_up.html", include_str!("templates/sign_up.html")),
     ("gate/verify_email.html", include_str!("templates/verify_email.html")),
     ("gate/confirm_sign_in.html", include_str!("templates/confirm_sign_in.html")),
@@ -91,6 +92,27 @@ pub struct SignUp {
     /// Fewest characters a password may have.
     pub password_minimum: usize,
     pub errors: Vec<FormError>,
+}
+
+/// `GET|POST /check`, fields `step`, `challenge` and `solution`, which a script of ours fills in, or what a provider's script does.
+#[derive(Debug, Default, Serialize)]
+pub struct Check {
+    /// Path of the page that comes after.
+    pub step: &'static str,
+    pub challenge: String,
+    /// Zero bits that the digest begins with.
+    pub bits: u8,
+    /// Instead of the proof of work.
+    pub captcha: Option<CaptchaView>,
+    pub errors: Vec<FormError>,
+}
+
+/// The check of somebody else.
+#[derive(Debug, Default, Serialize)]
+pub struct CaptchaView {
+    pub script: &'static str,
+    pub class: &'static str,
+    pub site_key: String,
 }
 
 /// `GET|POST /verify-email`, field `code`; "Send a new code" posts to `/verify-email/send`.
@@ -310,6 +332,8 @@ pub enum FormError {
     NoWayIn,
     /// `/sign-up`: people with this address have no passwords.
     PasswordsNotUsed,
+    /// `/check`: the answer was wrong, late or given before.
+    CheckFailed,
     /// None of the offered organizations.
     OrganizationMissing,
     /// `/device`: field empty.
@@ -357,7 +381,8 @@ impl FormError {
             | Self::NoWayIn
             | Self::PasswordsNotUsed
             | Self::PasskeyRefused
-            | Self::SignUpRefused => None,
+            | Self::SignUpRefused
+            | Self::CheckFailed => None,
         }
     }
 
@@ -395,7 +420,8 @@ impl FormError {
             | Self::NoWayIn
             | Self::PasswordsNotUsed
             | Self::PasskeyRefused
-            | Self::SignUpRefused => return None,
+            | Self::SignUpRefused
+            | Self::CheckFailed => return None,
         })
     }
 
@@ -419,6 +445,7 @@ impl FormError {
             Self::AnotherWay => ("error.another_way.title", "error.another_way.text"),
             Self::NoWayIn => ("error.no_way_in.title", "error.no_way_in.text"),
             Self::PasswordsNotUsed => ("error.passwords_not_used.title", "error.passwords_not_used.text"),
+            Self::CheckFailed => ("error.check_failed.title", "error.check_failed.text"),
             Self::UserCodeUnknown => ("error.user_code_unknown.title", "error.user_code_unknown.text"),
             _ => return None,
         })
@@ -478,6 +505,7 @@ views! {
     SignIn at "/sign-in" => "gate/sign_in.html",
     Password at "/sign-in/password" => "gate/password.html",
     Code at "/sign-in/code" => "gate/code.html",
+    Check at "/check" => "gate/check.html",
     SignUp at "/sign-up" => "gate/sign_up.html",
     VerifyEmail at "/verify-email" => "gate/verify_email.html",
     ConfirmSignIn at "/confirm-sign-in" => "gate/confirm_sign_in.html",
@@ -611,6 +639,7 @@ mod tests {
             FormError::AnotherWay,
             FormError::NoWayIn,
             FormError::PasswordsNotUsed,
+            FormError::CheckFailed,
             FormError::OrganizationMissing,
             FormError::UserCodeMissing,
             FormError::UserCodeUnknown,
@@ -661,6 +690,10 @@ mod tests {
                 pages.render(&Code { email: text(), minutes: 10, sent_again: true, errors: errors.clone() }, &frame),
             );
             let sign_up = SignUp { first_name: text(), last_name: text(), email: text(), password_minimum: 10, errors: errors.clone() };
+            for captcha in [None, Some(CaptchaView { script: "https://captcha.example/api.js", class: "box", site_key: text() })] {
+                let check = Check { step: "/sign-up", challenge: text(), bits: 16, captcha, errors: errors.clone() };
+                add(&format!("check {name}"), pages.render(&check, &frame));
+            }
             add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
             let verify = VerifyEmail { email: text(), minutes: 1, sent_again: true, errors: errors.clone() };
             add(&format!("verify_email {name}"), pages.render(&verify, &frame));

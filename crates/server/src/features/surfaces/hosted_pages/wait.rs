@@ -11,7 +11,7 @@ use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::{self, Attempt, Decision, Origin, Refusal, Spend, StepUp};
 use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::origin_of};
 use crate::features::flows::radar;
-use crate::features::records::environments::{self, Client};
+use crate::features::records::environments::{self, Client, Settings};
 use crate::features::records::organizations::OrganizationId;
 use crate::features::records::sign_in_policies::{self, Policy};
 use crate::features::records::users::{EmailAddress, User};
@@ -24,6 +24,9 @@ use crate::web::page::{self, Problem, Refused, Visit};
 pub struct Waiting {
     pub request: AuthorizationRequest,
     pub client: Client,
+    /// The settings of the environment as they are, without what this request opens or asks for. Who asks for two factors is not held to
+    /// them afterwards, and may not choose a shorter password for it.
+    pub settings: Settings,
     /// The invitation that the sign-in is to accept; pending, or the request would not be open.
     pub invitation: Option<Invitation>,
     /// What is asked of the sign-in, as far as the organization and the address are known. Nobody's account is looked at.
@@ -79,11 +82,12 @@ impl Waiting {
     /// With its invitation, if it carries one, which opens a closed sign-up (contract 2.6). Who may come in by it is asked of each
     /// address that is typed: see [`Waiting::admits`].
     pub fn new(request: AuthorizationRequest, mut client: Client, invitation: Option<Invitation>, policy: Policy) -> Self {
+        let settings = client.environment.settings.clone();
         client.environment.settings.sign_up |= invitation.is_some();
         if request.multi_factor {
             client.environment.settings.ask_for_second_factor();
         }
-        Self { request, client, invitation, policy }
+        Self { request, client, settings, invitation, policy }
     }
 
     /// As [`Waiting::policy`], for an address that was just typed.

@@ -284,7 +284,11 @@ pub async fn create_user(cx: &Cx, environment: &EnvironmentId, person: &NewPerso
     let hash = match &person.password {
         None => None,
         Some(password) => {
-            passwords::check_strength(cx, password.reveal(), &email).map_err(|weaknesses| {
+            let id = environment.clone();
+            let settings = cx.db().read(move |tx| environments::find(tx, &id)).await?.map(|found| found.settings).unwrap_or_default();
+            let names = [&person.first_name, &person.last_name].into_iter().flatten().map(String::as_str).collect();
+            let owner = passwords::Owner { email: &email, names };
+            passwords::check_strength(cx, &settings, password.reveal(), &owner).await.map_err(|weaknesses| {
                 let why = weaknesses.into_iter().map(|weakness| weakness.message).next().unwrap_or_default();
                 OperatorError::refused(format!("the password of {} is too weak", person.email), why)
             })?;

@@ -54,15 +54,18 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     }
     if stored.is_some() {
         let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
-        match proofs::password(&cx, &environment, &signed_in.user.email, &old, &origin).await {
+        match proofs::password(&cx, &environment, &signed_in.user.email, &old, &origin, Some(&visit.browser.hash())).await {
             Ok(Some(_)) => {}
             Ok(None) => return again(RETRY, FormError::CurrentPasswordWrong),
             Err(error) if error.status() == TOO_MANY => return again(TOO_MANY, FormError::TooManyTries { minutes: 1 }),
             Err(error) => return Err(error.into()),
         }
     }
-    if let Err(weaknesses) = passwords::check_strength(&cx, new.reveal(), &signed_in.user.email) {
-        return again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |weakness| weak(&cx, weakness)));
+    let settings = &signed_in.client.environment.settings;
+    let owner = passwords::Owner::of_user(&signed_in.user);
+    if let Err(weaknesses) = passwords::check_strength(&cx, settings, new.reveal(), &owner).await {
+        let minimum = passwords::min_length(&cx, settings);
+        return again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |weakness| weak(minimum, weakness)));
     }
     let Ok(hash) = passwords::hash(&cx, &new).await else { return again(TOO_MANY, FormError::TooManyTries { minutes: 1 }) };
     let asked = Asked { lang: Some(visit.lang), user_agent: visit.peer.user_agent.clone() };
@@ -123,7 +126,8 @@ async fn find_hash(cx: &Cx, signed_in: &SignedIn) -> Result<Option<String>, DbEr
 }
 
 fn page(cx: &Cx, visit: &Visit, signed_in: &SignedIn, status: StatusCode, is_set: bool, errors: Vec<FormError>) -> Response {
-    let view = Password { top: signed_in.top(), is_set, password_minimum: cx.config().passwords.min_length, errors };
+    let password_minimum = passwords::min_length(cx, &signed_in.client.environment.settings);
+    let view = Password { top: signed_in.top(), is_set, password_minimum, errors };
     signed_in.page(cx, visit, status, &view)
 }
 
@@ -132,11 +136,11 @@ fn of_allowed(signed_in: SignedIn) -> Result<SignedIn, Instead> {
     if signed_in.client.environment.settings.password { Ok(signed_in) } else { Err(not_found()) }
 }
 
-fn weak(cx: &Cx, weakness: &Weakness) -> FormError {
+fn weak(minimum: usize, weakness: &Weakness) -> FormError {
     match weakness.code {
-        "password_too_short" => FormError::PasswordTooShort { minimum: cx.config().passwords.min_length },
-        "password_too_long" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
-        "password_contains_email" => FormError::PasswordIsTheEmail,
+        "password_too_short" => FormError::PasswordTooShort { minimum },
+        "password_too_long" | "password_invalid_characters" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
+        "password_contains_email" | "password_is_predictable" => FormError::PasswordIsTheEmail,
         _ => FormError::PasswordTooCommon,
     }
 }

@@ -138,7 +138,7 @@ both_engines!(a_new_password_takes_the_old_one_ends_the_other_sessions_and_is_to
         ("", NEW_PASSWORD, "Enter your current password"),
         ("not the password", NEW_PASSWORD, "This is not your current password"),
         (PASSWORD, "", "Enter a new password"),
-        (PASSWORD, "short", "Use at least 10 characters"),
+        (PASSWORD, "short", "Use at least 15 characters"),
         (PASSWORD, "alice@example.test", "without your name"),
     ] {
         let refused = browser.submit(&page, "/account/password", &[("current_password", old), ("password", new)]).await;

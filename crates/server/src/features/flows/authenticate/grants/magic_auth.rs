@@ -5,12 +5,14 @@ use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
+use crate::features::flows::authenticate::limits::Place;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
 use crate::features::flows::radar;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
+use crate::web::pace::Pace;
 
 pub const GRANT: Grant = Grant {
     names: &["urn:workos:oauth:grant-type:magic-auth:code", "urn:workos:oauth:grant-type:magic-auth"],
@@ -20,15 +22,19 @@ pub const GRANT: Grant = Grant {
 };
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let place = Place::of(call.confidential, &call.body);
     let code = required(call.body.code, "code")?;
     let typed = required(call.body.email, "email")?;
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
-    limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    limits::count_try(cx, &call.client.environment.id, &email, &place).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::MagicAuth).await?;
+    let pace = Pace::begin(cx);
     let user = match proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await? {
         Ok(user) => user,
         Err(refused) => {
             radar::note_failure(cx, &call.client.environment, &email, Method::MagicAuth, &call.signals).await?;
+            // A code that there is has tries to count, and one that there is not has none.
+            pace.wait().await;
             return Err(refused.to_error());
         }
     };

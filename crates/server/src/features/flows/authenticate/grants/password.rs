@@ -7,6 +7,7 @@ use crate::features::credentials::methods::Method;
 use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
+use crate::features::flows::authenticate::limits::Place;
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::wire::wrong_credentials;
 use crate::features::flows::authenticate::{limits, proofs};
@@ -19,6 +20,7 @@ pub const GRANT: Grant =
     Grant { names: &["password"], label: "password", secret: Secret::Required, run: |cx, call| Box::pin(run(cx, call)) as Answer<'_> };
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let place = Place::of(call.confidential, &call.body);
     let typed = required(call.body.email, "email")?;
     let password = Hidden::new(required(call.body.password, "password")?);
     if !call.client.environment.settings.password {
@@ -32,9 +34,9 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         passwords::verify(cx, None, &password).await?;
         return Err(wrong_credentials());
     };
-    limits::count_authenticate(cx, &call.client.environment.id, email.key()).await?;
+    let device = limits::count_try(cx, &call.client.environment.id, &email, &place).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::Password).await?;
-    let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin).await?;
+    let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin, device.as_deref()).await?;
     let Some(user) = proved else {
         radar::note_failure(cx, &call.client.environment, &email, Method::Password, &call.signals).await?;
         return Err(wrong_credentials());

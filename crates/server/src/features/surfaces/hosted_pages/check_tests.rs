@@ -1,0 +1,158 @@
+use axum::http::HeaderName;
+use sha2::{Digest, Sha256};
+
+use crate::features::credentials::visitor_checks::TRIES;
+use crate::platform::config::ChallengeProvider;
+use crate::testkit::{Answer, Browser, On, TestApp};
+
+const EMAIL: &str = "alice@example.test";
+const PASSWORD: &str = "correct horse battery";
+const CALLBACK: &str = "http://localhost:8000/callback";
+
+/// Where three tries a minute and two accounts an hour are the limit of a network.
+async fn narrow(on: On, provider: ChallengeProvider) -> TestApp {
+    TestApp::start_with(on, |config| {
+        config.limits.enabled = true;
+        (config.limits.hosted_per_ip, config.limits.sign_ups_per_ip) = (3, 2);
+        (config.limits.authenticate_per_email, config.limits.hosted_per_email) = (1_000, 1_000);
+        config.trusted_proxies = vec!["127.0.0.1".to_owned()];
+        config.challenge.provider = provider;
+        config.challenge.difficulty = 8;
+        if provider != ChallengeProvider::ProofOfWork {
+            (config.challenge.site_key, config.challenge.secret) = (Some("site-key".to_owned()), Some("site-secret".to_owned().into()));
+        }
+    })
+    .await
+}
+
+async fn open<'a>(app: &'a TestApp, address: &str, extra: &str) -> (Browser<'a>, Answer) {
+    let mut browser = app.browser();
+    browser.headers.push((HeaderName::from_static("x-forwarded-for"), address.to_owned()));
+    let authorize = format!(
+        "/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit{extra}",
+        app.tenant.client_id
+    );
+    let first = browser.get(&authorize).await;
+    let page = browser.follow(first).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    (browser, page)
+}
+
+fn attribute<'a>(page: &'a Answer, name: &str) -> &'a str {
+    page.text.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next()).unwrap_or_else(|| panic!("{}", page.text))
+}
+
+fn solution(page: &Answer) -> String {
+    let (challenge, bits): (_, u32) = (attribute(page, "data-challenge"), attribute(page, "data-bits").parse().unwrap());
+    let solves = |number: &String| {
+        let digest = Sha256::digest(format!("{challenge}.{number}"));
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]).leading_zeros() >= bits
+    };
+    (0_u32..).map(|number| number.to_string()).find(solves).unwrap()
+}
+
+fn is_check(answer: &Answer) -> bool {
+    answer.location().is_some_and(|location| location.starts_with("/check?request="))
+}
+
+/// Uses up what a network may try in the minute.
+async fn crowd(app: &TestApp, address: &str) {
+    let (mut browser, page) = open(app, address, "").await;
+    for _ in 0..3 {
+        browser.submit(&page, "/sign-in", &[("email", "nobody@example.test")]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_42_over_the_limit_of_its_network_a_browser_works_for_its_tries() {
+    for on in if std::env::var_os("GATEWRIGHT_TEST_PG").is_some() { vec![On::Sqlite, On::Postgres] } else { vec![On::Sqlite] } {
+        let app = narrow(on, ChallengeProvider::ProofOfWork).await;
+        app.user(EMAIL, PASSWORD).await;
+        crowd(&app, "2001:db8::1").await;
+        // The whole /64 is one network; the next one is another.
+        let (mut elsewhere, page) = open(&app, "2001:db8:0:1::1", "").await;
+        assert!(!is_check(&elsewhere.submit(&page, "/sign-in", &[("email", EMAIL)]).await));
+        let (mut browser, page) = open(&app, "2001:db8::ffff:1", "").await;
+        let sent = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+        assert!(is_check(&sent), "{} {}", sent.status, sent.text);
+        let check = browser.follow(sent).await;
+        assert!(check.header("content-security-policy").unwrap().contains("script-src 'self';"), "nobody else's script");
+        let found = solution(&check);
+        for wrong in ["", "0x1", "no number"] {
+            assert_eq!(browser.submit(&check, "/check", &[("solution", wrong)]).await.status, 422, "{wrong}");
+        }
+        // Somebody else's browser cannot bring it.
+        let (mut thief, thiefs) = open(&app, "2001:db8::2", "").await;
+        let posted = thief.submit(&thiefs, "/sign-in", &[("email", EMAIL)]).await;
+        let thiefs_check = thief.follow(posted).await;
+        let stolen = [("challenge", attribute(&check, "data-challenge")), ("solution", found.as_str())];
+        assert_eq!(thief.submit(&thiefs_check, "/check", &stolen).await.status, 422);
+        let passed = browser.submit(&check, "/check", &[("solution", &found)]).await;
+        assert_eq!(passed.status, 303, "{}", passed.text);
+        let page = browser.follow(passed).await;
+        assert_eq!(browser.submit(&check, "/check", &[("solution", &found)]).await.status, 422, "it counts once");
+        for left in (0..TRIES).rev() {
+            let answer = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+            assert!(!is_check(&answer), "{left} are left");
+        }
+        assert!(is_check(&browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await), "five tries and no more");
+        // Ten times the limit is the end even of that.
+        for _ in 0..40 {
+            browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+        }
+        assert_eq!(browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await.status, 429);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_new_accounts_is_checked_before_the_form_and_a_check_for_one_thing_is_none_for_another() {
+    let app = narrow(On::Sqlite, ChallengeProvider::ProofOfWork).await;
+    for number in 0..2 {
+        let (mut browser, page) = open(&app, "203.0.113.9", "&screen_hint=sign-up").await;
+        let email = format!("new{number}@example.test");
+        assert_eq!(browser.submit(&page, "/sign-up", &[("email", &email), ("password", PASSWORD)]).await.status, 303);
+    }
+    let (mut browser, page) = open(&app, "203.0.113.9", "&screen_hint=sign-up").await;
+    assert!(page.text.contains("action=\"/check\""), "the check comes first: {}", page.text);
+    // Solved for another page, it does not open this one.
+    let request = attribute(&page, "name=\"request\" value").to_owned();
+    let for_mail = browser.get(&format!("/check?request={request}&step=/forgot-password")).await;
+    let moved = [("challenge", attribute(&for_mail, "data-challenge")), ("solution", &solution(&for_mail)), ("step", "/sign-up")];
+    assert_eq!(browser.submit(&page, "/check", &moved).await.status, 422);
+    let passed = browser.submit(&page, "/check", &[("solution", &solution(&page))]).await;
+    let form = browser.follow(passed).await;
+    let made = browser.submit(&form, "/sign-up", &[("email", "third@example.test"), ("password", PASSWORD)]).await;
+    assert!(made.location().is_some_and(|there| there.starts_with("/verify-email")), "{} {}", made.status, made.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_cannot_be_asked_lets_nobody_pass_and_only_its_page_may_run_its_script() {
+    for (provider, origin) in
+        [(ChallengeProvider::Turnstile, "https://challenges.cloudflare.com"), (ChallengeProvider::Hcaptcha, "https://hcaptcha.com")]
+    {
+        let app = narrow(On::Sqlite, provider).await;
+        crowd(&app, "203.0.113.9").await;
+        let (mut browser, page) = open(&app, "203.0.113.9", "").await;
+        assert!(!page.header("content-security-policy").unwrap().contains(origin));
+        let sent = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+        let check = browser.follow(sent).await;
+        assert!(check.header("content-security-policy").unwrap().contains(origin));
+        assert!(check.text.contains("data-sitekey=\"site-key\"") && !check.text.contains("site-secret"), "{}", check.text);
+        for response in ["", "a response"] {
+            let fields = [("cf-turnstile-response", response), ("h-captcha-response", response), ("solution", "1")];
+            assert_eq!(browser.submit(&check, "/check", &fields).await.status, 422, "{provider:?}");
+        }
+        assert_eq!(app.network.looked_up().len(), 1, "asked once, for the response that was one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_checks_off_whoever_is_over_the_limit_waits() {
+    let app = narrow(On::Sqlite, ChallengeProvider::Off).await;
+    crowd(&app, "203.0.113.9").await;
+    let (mut browser, page) = open(&app, "203.0.113.9", "").await;
+    assert_eq!(browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await.status, 429);
+    let request = attribute(&page, "name=\"request\" value").to_owned();
+    let check = browser.get(&format!("/check?request={request}&step=https://evil.example")).await;
+    assert_eq!(check.location().as_deref(), Some(format!("/sign-in?request={request}").as_str()));
+}
