@@ -1,6 +1,6 @@
 //! `cargo xtask bench timing`: whether the time of an answer tells who has an account (attack row 37). For each way in, addresses that have
-//! one and addresses that have none are tried in turn; ends with 1 when the Mann-Whitney test tells them apart. `GATEWRIGHT_TEST_PG` adds
-//! PostgreSQL.
+//! one and addresses that have none are tried in turn; ends with 1 when the Mann-Whitney test tells them apart. On both
+//! databases, if `GATEWRIGHT_TEST_PG` names a PostgreSQL.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
@@ -29,11 +29,20 @@ enum Way {
     MagicCode,
     Code,
     CodeOverTheApi,
+    PasskeyOptions,
 }
 
 impl Way {
-    const ALL: [Self; 7] =
-        [Self::SignIn, Self::SignInAtThePage, Self::SignUp, Self::Reset, Self::MagicCode, Self::Code, Self::CodeOverTheApi];
+    const ALL: [Self; 8] = [
+        Self::SignIn,
+        Self::SignInAtThePage,
+        Self::SignUp,
+        Self::Reset,
+        Self::MagicCode,
+        Self::Code,
+        Self::CodeOverTheApi,
+        Self::PasskeyOptions,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,13 +53,14 @@ impl Way {
             Self::MagicCode => "magic code, asking for one",
             Self::Code => "magic code, a wrong one",
             Self::CodeOverTheApi => "magic code, wrong, over the API",
+            Self::PasskeyOptions => "passkey options, address typed",
         }
     }
 
     /// Tries at once: hashes share the cores, and answers that wait for their time share nothing.
     fn at_once(self) -> usize {
         match self {
-            Self::SignIn | Self::SignInAtThePage => 1,
+            Self::SignIn | Self::SignInAtThePage | Self::PasskeyOptions => 1,
             Self::SignUp => 2,
             Self::Reset | Self::MagicCode | Self::Code | Self::CodeOverTheApi => 16,
         }
@@ -173,15 +183,25 @@ async fn one_try(app: &TestApp, way: Way, email: &str) -> f64 {
         Way::SignIn | Way::CodeOverTheApi => 0.0,
         Way::SignUp => timed(&mut browser, &page, "/sign-up", &[("email", email), ("password", PASSWORD)], 303).await,
         Way::Reset => {
-            let path = format!("/forgot-password?request={}", between(&page.text, "name=\"request\" value=\"", "\""));
+            let path = format!("/forgot-password?request={}", hidden(&page, "request"));
             let page = browser.get(&path).await;
             timed(&mut browser, &page, "/forgot-password", &[("email", email)], 200).await
         }
-        Way::SignInAtThePage | Way::MagicCode | Way::Code => {
+        Way::SignInAtThePage | Way::MagicCode | Way::Code | Way::PasskeyOptions => {
             let next = browser.submit(&page, "/sign-in", &[("email", email)]).await;
             let page = browser.follow(next).await;
             if way == Way::SignInAtThePage {
                 return timed(&mut browser, &page, "/sign-in/password", &[("password", "not the password")], 422).await;
+            }
+            if way == Way::PasskeyOptions {
+                return timed(
+                    &mut browser,
+                    &page,
+                    "/sign-in/passkey/options",
+                    &[("request", hidden(&page, "request")), ("csrf", hidden(&page, "csrf"))],
+                    200,
+                )
+                .await;
             }
             if way == Way::MagicCode {
                 return timed(&mut browser, &page, "/sign-in/code/send", &[], 303).await;
@@ -201,8 +221,10 @@ async fn timed(browser: &mut Browser<'_>, page: &Answer, action: &str, fields: &
     took
 }
 
-fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
-    text.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(found, _)| found).expect("the page has it")
+/// The value of a hidden field.
+fn hidden<'a>(page: &'a Answer, name: &str) -> &'a str {
+    let start = format!("name=\"{name}\" value=\"");
+    page.text.split_once(&start).and_then(|(_, rest)| rest.split_once('"')).map(|(found, _)| found).expect("the page has it")
 }
 
 fn milliseconds(since: Instant) -> f64 {

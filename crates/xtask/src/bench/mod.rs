@@ -84,14 +84,15 @@ fn journal(root: &Path, effort: Effort) -> Result<bool, String> {
     Ok(holds)
 }
 
-/// Without a socket: `timing` compares times that a network would blur, `abuse` lets a day pass in minutes.
+/// Without a socket: `timing` compares times that a network would blur, `abuse` lets a day pass in minutes. On both databases.
 fn in_process(root: &Path, name: &str, effort: Effort) -> Result<bool, String> {
+    let postgres = Postgres::start(Commits::InMemory)?;
     let mut bench = Command::new(crate::suite::cargo());
     bench.current_dir(root).args(["bench", "--locked", "-p", "gatewright-server", "--features", "testkit", "--bench", name, "--"]);
     if effort.quick {
         bench.arg("--quick");
     }
-    let status = bench.status().map_err(|error| format!("cargo bench did not start: {error}"))?;
+    let status = bench.env("GATEWRIGHT_TEST_PG", &postgres.url).status().map_err(|error| format!("cargo bench did not start: {error}"))?;
     Ok(status.success())
 }
 
