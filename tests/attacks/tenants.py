@@ -710,6 +710,8 @@ class Maker:
         self.post("/radar/lists/device/block", {"entry": entry})
         _, tried = self.make_user("tried")
         by_password = {"grant_type": "password", "password": self.tenant.password}
+        # Once before, or the account would be one that is just begun.
+        self.authenticate(**by_password, email=tried)
         for _ in range(3):
             self.authenticate(grant_type="password", email=tried, password="not this one")
         stopped = self.authenticate(**by_password, email=tried)

@@ -280,7 +280,7 @@ def test_row_18_an_id_of_another_environment_is_refused_in_every_place(world: Wo
 
 def proofs(operation: Operation) -> frozenset[str]:
     """A failed proof of identity is an event, and no change."""
-    return frozenset({"events", "radar_attempts"}) if str(operation) == AUTHENTICATE else frozenset()
+    return frozenset({"events", "radar_attempts", "password_tries"}) if str(operation) == AUTHENTICATE else frozenset()
 
 
 # What A has, put where B makes or renames something.

@@ -39,6 +39,7 @@ def server(folder: Path) -> Iterator[Server]:
     """Its own: the whole day is compared."""
     with open_database() as database:
         server = start_server(data=folder, database=database)
+        server.set_settings(folder, **{"radar.unrecognized_device": "challenge"})
         try:
             yield server
         finally:
@@ -203,6 +204,12 @@ def pass_a_day(server: Server, sdk: workos.WorkOSClient, http: httpx.Client) -> 
             )
             then(f"authentication.mfa_{outcome}")
         then("session.created")
+
+        dave = create_account(server, "dave")
+        then("user.created")
+        for address in ("192.0.2.1", "198.51.100.1"):
+            authenticate(server, http, "password", email=dave.email, password=PASSWORD, ip_address=address, user_agent="Mozilla/5.0")
+        then("authentication.password_succeeded", "session.created", "radar.challenge_created", "authentication.radar_risk_detected")
 
         invitation = post("/user_management/invitations", {"email": unique_email("guest"), "organization_id": organization})
         post(f"/user_management/invitations/{invitation['id']}/resend")

@@ -60,8 +60,8 @@ impl Way {
     /// Tries at once: hashes share the cores, and answers that wait for their time share nothing.
     fn at_once(self) -> usize {
         match self {
-            Self::SignIn | Self::SignInAtThePage | Self::PasskeyOptions => 1,
-            Self::SignUp => 2,
+            Self::PasskeyOptions => 1,
+            Self::SignIn | Self::SignInAtThePage | Self::SignUp => 2,
             Self::Reset | Self::MagicCode | Self::Code | Self::CodeOverTheApi => 16,
         }
     }

@@ -54,6 +54,8 @@ pub fn try_code(
 }
 
 impl Refused {
+    pub const ALL: [Self; 4] = [Self::Wrong, Self::Expired, Self::Used, Self::TooManyAttempts];
+
     /// The code of the failure in `authenticate` and in its event (contract 2.5).
     pub fn code(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use super::clients::{AuthenticatedClient, authenticate_client};
 use super::failures::Origin;
 use super::grants::{self, Secret as SecretRule};
 use super::model::AuthenticateResponse;
+use super::wire::is_wrong_proof;
 use super::{clients, cookies};
 use crate::features::credentials::devices;
 use crate::features::credentials::letters::Asked;
@@ -21,6 +22,7 @@ use crate::web::client::Peer;
 use crate::web::cors::origin;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::extract::JsonOrForm;
+use crate::web::pace::Pace;
 
 pub fn routes() -> OpenApiRouter<Cx> {
     OpenApiRouter::new().routes(routes!(authenticate))
@@ -140,7 +142,11 @@ async fn authenticate(
     };
     let device_id = body.device_id.clone().filter(|id| confidential && grant.label != "refresh_token" && !id.is_empty());
     let call = grants::Call { client: client.clone(), confidential, origin, asked, signals, body, cookie_token };
+    let pace = Pace::begin(&cx);
     let answer = (grant.run)(&cx, call).await;
+    if answer.as_ref().is_err_and(is_wrong_proof) {
+        pace.wait().await;
+    }
     count(&cx, grant.label, &answer);
     let mut response = match answer {
         Ok(body) => {

@@ -27,7 +27,7 @@ pub use failures::{Origin, record_email_verification, record_refusal, record_suc
 pub use http::clear_cookies;
 pub use inviting::accept_invitation;
 pub use model::{Decision, OrganizationChoice, Permit, Refusal, StepUp};
-pub use wire::refusal_error;
+pub use wire::{is_wrong_proof, refusal_error};
 
 use crate::features::Feature;
 

@@ -2,7 +2,7 @@
 
 mod policy;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN, SET_COOKIE};
@@ -10,7 +10,7 @@ use gatewright_jose::{Algorithm, Expect, Jwks, VerifyingKeys, pkce, verify_jwt};
 use serde_json::{Value, json};
 
 use crate::both_engines;
-use crate::testkit::{Answer, TestApp};
+use crate::testkit::{Answer, On, TestApp};
 
 const EMAIL: &str = "alice@example.test";
 const PASSWORD: &str = "correct horse battery";
@@ -483,4 +483,27 @@ async fn row_42_an_address_is_tried_ten_times_a_minute() {
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     app.clock.advance(Duration::from_secs(wait));
     app.sign_in(EMAIL, PASSWORD).await;
+}
+
+#[tokio::test]
+async fn row_37_refusals_of_known_and_unknown_addresses_leave_at_full_steps() {
+    let step = Duration::from_millis(400);
+    let app = TestApp::start_with(On::Sqlite, |config| config.answer_step = step).await;
+    app.user("known@example.test", PASSWORD).await;
+    let magic_auth = "urn:workos:oauth:grant-type:magic-auth:code";
+    for email in ["known@example.test", "other@example.test"] {
+        for body in [
+            json!({"grant_type": "password", "email": email, "password": "not the password"}),
+            json!({"grant_type": magic_auth, "email": email, "code": "000000"}),
+        ] {
+            let began = Instant::now();
+            assert_eq!(app.authenticate(body.clone()).await.status, 400);
+            assert!(began.elapsed() >= step, "{body}");
+        }
+        let mut browser = app.browser();
+        let began = Instant::now();
+        let refused = browser.sign_in(&authorize_url(&app, ""), email, "not the password").await;
+        assert_eq!(refused.status, 422);
+        assert!(began.elapsed() >= step, "{email} at the page");
+    }
 }

@@ -91,6 +91,14 @@ fn auth_methods(methods: Methods) -> Value {
     })
 }
 
+/// Whether a proof was wrong, or is answered as if it were. Known and unknown addresses get such an answer alike, and the time it takes must
+/// not tell which it was, either (attack row 37).
+pub fn is_wrong_proof(error: &ApiError) -> bool {
+    let Some(code) = error.code() else { return false };
+    [wrong_credentials(), wrong_passkey()].iter().any(|wrong| wrong.code() == Some(code))
+        || one_time_codes::Refused::ALL.iter().any(|refused| refused.code() == code)
+}
+
 /// For a passkey nobody has, one of somebody else, a question that was never put, and a right answer that Radar refuses: one answer.
 pub fn wrong_passkey() -> ApiError {
     ApiError::bad_request("invalid_passkey", "The passkey is not valid here.")

@@ -99,15 +99,21 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
+    // Who is let in does not wait: only a refusal must tell nothing by its time.
+    let pace = Pace::begin(&cx);
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     let device = limits::known_device(&cx, &visit, &waiting.request.environment, email.key());
     match proofs::password(&cx, &waiting.request.environment, &email, &password, &origin, device.as_deref()).await {
         Ok(Some(user)) => match waiting.conclude(&cx, &visit, user, Method::Password).await {
-            Err(refused) if is_blocked(&refused) => again(RETRY, FormError::SignInRefused),
+            Err(refused) if is_blocked(&refused) => {
+                pace.wait().await;
+                again(RETRY, FormError::SignInRefused)
+            }
             answer => answer,
         },
         Ok(None) => {
             radar::note_failure(&cx, &waiting.client.environment, &email, Method::Password, &signals(&visit)).await?;
+            pace.wait().await;
             again(RETRY, FormError::SignInRefused)
         }
         Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => {

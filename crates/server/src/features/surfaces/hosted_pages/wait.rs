@@ -279,7 +279,7 @@ pub fn signals(visit: &Visit) -> radar::Signals {
 
 /// Whether Radar refused the sign-in, which a page shows like a wrong proof.
 pub fn is_blocked(refused: &Refused) -> bool {
-    matches!(refused, Refused::Api(error) if matches!(error.code(), Some("invalid_credentials" | "invalid_one_time_code" | "invalid_passkey")))
+    matches!(refused, Refused::Api(error) if authenticate::is_wrong_proof(error))
 }
 
 /// What the API answers in OAuth's words, a person reads on a page.

@@ -12,7 +12,6 @@ use crate::features::flows::radar;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
-use crate::web::pace::Pace;
 
 pub const GRANT: Grant = Grant {
     names: &["urn:workos:oauth:grant-type:magic-auth:code", "urn:workos:oauth:grant-type:magic-auth"],
@@ -28,13 +27,10 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
     limits::count_try(cx, &call.client.environment.id, &email, &place).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::MagicAuth).await?;
-    let pace = Pace::begin(cx);
     let user = match proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await? {
         Ok(user) => user,
         Err(refused) => {
             radar::note_failure(cx, &call.client.environment, &email, Method::MagicAuth, &call.signals).await?;
-            // A code that there is has tries to count, and one that there is not has none.
-            pace.wait().await;
             return Err(refused.to_error());
         }
     };
