@@ -61,7 +61,7 @@ impl Way {
     fn at_once(self) -> usize {
         match self {
             Self::PasskeyOptions => 1,
-            Self::SignIn | Self::SignInAtThePage | Self::SignUp => 2,
+            Self::SignIn | Self::SignInAtThePage | Self::SignUp => 6,
             Self::Reset | Self::MagicCode | Self::Code | Self::CodeOverTheApi => 16,
         }
     }
