@@ -22,7 +22,6 @@ BOOKKEEPING_TABLES = {
     "audit_log_heads",
     "audit_log_chains",
     "audit_log_export_chunks",
-    "audit_log_idempotency_keys",
     "shared_signals_events",
     "webhook_attempts",
 }
