@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
-import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -20,24 +16,10 @@ from organizations import read_claims
 from running_server import Server, open_database, start_server
 from sdk.node_sdk import NodeCall, thrown
 from sdk.offered import Noted
+from second_factors import Authenticator
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 FACTORS = re.compile(r"\w+ (/auth/|/user_management/users/[^/]+/auth_factors)")
-
-
-def totp(secret: str, steps: int = 0) -> str:
-    """What the authenticator app shows, or so many steps from now; early enough in its step to be sent."""
-    if time.time() % 30 > 27:
-        time.sleep(3.5)
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
-    tag = hmac.new(key, struct.pack(">Q", int(time.time()) // 30 + steps), hashlib.sha1).digest()
-    number = struct.unpack(">I", tag[tag[-1] & 15 :][:4])[0] & 0x7FFFFFFF
-    return f"{number % 1_000_000:06}"
-
-
-def wrong(secret: str) -> str:
-    right = {totp(secret, steps) for steps in range(-2, 3)}
-    return next(code for code in (f"{number:06}" for number in range(9)) if code not in right)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +35,12 @@ def refusal(kind: type[workos.WorkOSError], call: Any, *args: Any, **kwargs: Any
     return raised.value
 
 
-def enrolled(sdk: Any, account: Account) -> tuple[str, str]:
-    """Id and secret of a factor that counts. The codes of the step before this one, and of all earlier ones, are used up."""
+def enrolled(sdk: Any, account: Account) -> tuple[str, Authenticator]:
+    """A factor that counts: its id, and what shows its codes."""
     made = sdk.multi_factor_auth.create_user_auth_factor(account.id, type="totp")
-    factor, challenge = made.authentication_factor, made.authentication_challenge
-    assert sdk.multi_factor_auth.verify_challenge(challenge.id, code=totp(factor.totp.secret, -1)).valid
-    return factor.id, factor.totp.secret
+    factor, app = made.authentication_factor, Authenticator(made.authentication_factor.totp.secret)
+    assert sdk.multi_factor_auth.verify_challenge(made.authentication_challenge.id, code=app.code()).valid
+    return factor.id, app
 
 
 def test_stand_alone_factors(sdk: Any, server: Server) -> None:
@@ -68,10 +50,10 @@ def test_stand_alone_factors(sdk: Any, server: Server) -> None:
     assert factor.totp.uri == f"otpauth://totp/Bank:ada@example.test?secret={factor.totp.secret}&issuer=Bank"
     found = calls.get_factor(factor.id)
     assert (found.id, found.totp.issuer, found.totp.user) == (factor.id, "Bank", "ada@example.test")
-    challenge = calls.challenge_factor(factor.id)
+    challenge, app = calls.challenge_factor(factor.id), Authenticator(factor.totp.secret)
     assert re.fullmatch(f"auth_challenge_{ULID}", challenge.id) and challenge.authentication_factor_id == factor.id
-    assert not calls.verify_challenge(challenge.id, code=wrong(factor.totp.secret)).valid
-    assert calls.verify_challenge(challenge.id, code=totp(factor.totp.secret)).valid
+    assert not calls.verify_challenge(challenge.id, code=app.wrong_code()).valid
+    assert calls.verify_challenge(challenge.id, code=app.code()).valid
     assert refusal(workos.UnprocessableEntityError, calls.verify_challenge, challenge.id, code="000000").code == (
         "authentication_challenge_previously_verified"
     )
@@ -93,7 +75,7 @@ def test_stand_alone_factors(sdk: Any, server: Server) -> None:
 
 def test_a_sign_in_with_a_second_factor(sdk: Any, account: Account) -> None:
     users = sdk.user_management
-    factor, secret = enrolled(sdk, account)
+    factor, app = enrolled(sdk, account)
     listed = sdk.multi_factor_auth.list_user_auth_factors(account.id)
     assert [row.id for row in listed.auto_paging_iter()] == [factor]
     step = refusal(MfaChallengeError, users.authenticate_with_password, email=account.email, password=PASSWORD)
@@ -101,9 +83,9 @@ def test_a_sign_in_with_a_second_factor(sdk: Any, account: Account) -> None:
     assert step.authentication_factors == [{"id": factor, "type": "totp"}]
     challenge = sdk.multi_factor_auth.challenge_factor(factor)
     pending = {"pending_authentication_token": step.pending_authentication_token, "authentication_challenge_id": challenge.id}
-    refused = refusal(workos.BadRequestError, users.authenticate_with_totp, code=wrong(secret), **pending)
+    refused = refusal(workos.BadRequestError, users.authenticate_with_totp, code=app.wrong_code(), **pending)
     assert refused.code == "invalid_one_time_code"
-    code = totp(secret)
+    code = app.code()
     signed_in = users.authenticate_with_totp(code=code, **pending)
     assert signed_in.user.id == account.id and read_claims(signed_in.access_token)["amr"] == ["pwd", "otp", "mfa"]
     renewed = users.authenticate_with_refresh_token(refresh_token=signed_in.refresh_token)
@@ -141,7 +123,7 @@ def requires_a_factor(server: Server, data: Path) -> None:
     made = sdk.multi_factor_auth.create_user_auth_factor(account.id, type="totp", totp_issuer="Bank")
     assert made.authentication_factor.totp.issuer == "Bank"
     signed_in = users.authenticate_with_totp(
-        code=totp(made.authentication_factor.totp.secret),
+        code=Authenticator(made.authentication_factor.totp.secret).code(),
         pending_authentication_token=step.pending_authentication_token,
         authentication_challenge_id=made.authentication_challenge.id,
     )
@@ -154,15 +136,15 @@ def test_the_node_sdk(node: NodeCall, account: Account) -> None:
     factor = node("mfa.enrollFactor", {"type": "totp", "issuer": "Bank", "user": "ada@example.test"})
     assert factor["totp"]["qrCode"].startswith("data:image/png;base64,")
     challenge = node("mfa.challengeFactor", {"authenticationFactorId": factor["id"]})
-    code = totp(factor["totp"]["secret"])
+    code = Authenticator(factor["totp"]["secret"]).code()
     assert node("mfa.verifyChallenge", {"authenticationChallengeId": challenge["id"], "code": code})["valid"]
     assert node("mfa.getFactor", factor["id"])["type"] == "totp"
     node("mfa.deleteFactor", factor["id"])
     assert thrown(node, "mfa.getFactor", factor["id"])["status"] == 404
 
     enrolled = node("userManagement.enrollAuthFactor", {"userId": account.id, "type": "totp"})
-    secret = enrolled["authenticationFactor"]["totp"]["secret"]
-    first = {"authenticationChallengeId": enrolled["authenticationChallenge"]["id"], "code": totp(secret, -1)}
+    app = Authenticator(enrolled["authenticationFactor"]["totp"]["secret"])
+    first = {"authenticationChallengeId": enrolled["authenticationChallenge"]["id"], "code": app.code()}
     assert node("mfa.verifyChallenge", first)["valid"]
     listed = node("userManagement.listAuthFactors", {"userId": account.id})
     assert [row["id"] for row in listed] == [enrolled["authenticationFactor"]["id"]]
@@ -172,7 +154,7 @@ def test_the_node_sdk(node: NodeCall, account: Account) -> None:
     answer = {
         "pendingAuthenticationToken": step["rawData"]["pending_authentication_token"],
         "authenticationChallengeId": challenge["id"],
-        "code": totp(secret),
+        "code": app.code(),
     }
     signed_in = node("userManagement.authenticateWithTotp", answer)
     assert signed_in["user"]["id"] == account.id and read_claims(signed_in["accessToken"])["amr"] == ["pwd", "otp", "mfa"]
