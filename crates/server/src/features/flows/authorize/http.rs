@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{AuthorizationRequest, CarriedInvitation, ENROLLS_WITHIN, LIFETIME, RequestId, Target, answer_url};
+use super::model::{AuthorizationRequest, CarriedInvitation, ENROLLS_WITHIN, RequestId, Target, answer_url};
 use super::parameters::{Parameters, RequestError, read_parameters, read_state};
 use super::store;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
@@ -128,26 +128,18 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
     }
     let signed_in = find_signed_in(&cx, &headers, &client).await?.filter(|(session, _)| is_fresh(session, &parameters, cx.now()));
     let invitation = find_invitation(&cx, &client, parameters.invitation_token.as_deref()).await?;
+    let target = Target::App { redirect_uri: redirect_uri.clone(), state: state.clone() };
+    let (id, environment, client_id) = (RequestId::mint(cx.now(), cx.rng()), client.environment.id.clone(), client.id.to_string());
     let request = AuthorizationRequest {
-        id: RequestId::mint(cx.now(), cx.rng()),
-        environment: client.environment.id.clone(),
-        client_id: client.id.to_string(),
-        target: Target::App { redirect_uri: redirect_uri.clone(), state: state.clone() },
         code_challenge: parameters.code_challenge.clone(),
         sign_up: parameters.sign_up,
         organization_id: parameters.organization_id.clone(),
         multi_factor: parameters.multi_factor,
-        chosen_organization_id: None,
         invitation: invitation
             .as_ref()
             .map(|invitation| CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: signed_in.is_some() }),
-        browser_hash: browser.hash(),
         email: invitation.as_ref().map(|invitation| invitation.email.as_str().to_owned()).or_else(|| parameters.login_hint.clone()),
-        magic_auth_id: None,
-        pending_sealed: None,
-        second_factor_sealed: None,
-        completed: false,
-        expires_at: cx.now().plus(LIFETIME),
+        ..AuthorizationRequest::new(id, environment, client_id, target, browser.hash(), cx.now())
     };
     let (row, now, allows_sign_up) = (request.clone(), cx.now(), client.environment.settings.sign_up);
     // Joining somewhere takes a person's word, also where somebody is signed in: a link alone must not do it.

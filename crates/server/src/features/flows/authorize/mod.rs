@@ -11,7 +11,8 @@ mod tests;
 pub use model::{AuthorizationRequest, CarriedInvitation, RequestId, Target};
 pub use store::{clear_invitation, find, insert, update_chosen, update_email, update_magic_auth, update_second_factor};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
 use gatewright_db::DbError;
 use gatewright_jose::{hash_secret, random_token};
 
@@ -22,8 +23,10 @@ use crate::features::flows::authenticate::{Attempt, Permit, record_success};
 use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
-use crate::platform::cx::Cx;
+use crate::platform::cx::{Cx, EnvironmentId};
 use crate::web::error::ApiError;
+use crate::web::form::Browser;
+use crate::web::page;
 
 pub fn feature() -> Feature {
     Feature::default().api(http::routes()).job(crate::platform::jobs::Job {
@@ -43,6 +46,30 @@ pub const UNMET_REQUIREMENTS: (&str, &str) =
 
 /// What seals the pending token of a request.
 const PENDING: &str = "authorization_request";
+
+/// A sign-in for a page of our own, which wants somebody signed in.
+#[derive(Debug)]
+pub struct ForPage {
+    pub environment: EnvironmentId,
+    pub client_id: String,
+    /// Where it ends, instead of at an app.
+    pub path: String,
+    /// The organization to sign in to.
+    pub organization_id: Option<String>,
+    /// The address to begin with.
+    pub email: Option<String>,
+}
+
+/// Begins a sign-in for a page of our own: the way to its first page, which asks, whatever session there is.
+pub async fn begin_for_page(cx: &Cx, browser: &Browser, wanted: ForPage) -> Result<Response, DbError> {
+    let ForPage { environment, client_id, path, organization_id, email } = wanted;
+    let (id, now) = (RequestId::mint(cx.now(), cx.rng()), cx.now());
+    let new = AuthorizationRequest::new(id, environment, client_id, Target::Page { path }, browser.hash(), now);
+    let request = AuthorizationRequest { organization_id, email, ..new };
+    let location = format!("/sign-in?request={}", request.id);
+    cx.db().write(move |tx| store::insert(tx, &request, now)).await?;
+    Ok(page::redirect(StatusCode::SEE_OTHER, &location, [browser.cookie(cx)]))
+}
 
 /// A finished sign-in: where the browser goes, and the cookie of its new session here.
 #[derive(Debug)]

@@ -46,6 +46,29 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
+    /// One that a browser begins now, with nobody and nothing in it yet.
+    pub fn new(id: RequestId, environment: EnvironmentId, client_id: String, target: Target, browser_hash: String, now: Timestamp) -> Self {
+        Self {
+            id,
+            environment,
+            client_id,
+            target,
+            code_challenge: None,
+            sign_up: false,
+            organization_id: None,
+            multi_factor: false,
+            chosen_organization_id: None,
+            invitation: None,
+            browser_hash,
+            email: None,
+            magic_auth_id: None,
+            pending_sealed: None,
+            second_factor_sealed: None,
+            completed: false,
+            expires_at: now.plus(LIFETIME),
+        }
+    }
+
     /// The organization that the sign-in is for, as far as it is known.
     pub fn organization(&self) -> Option<&str> {
         self.organization_id.as_deref().or(self.chosen_organization_id.as_deref())

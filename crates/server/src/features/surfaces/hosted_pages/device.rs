@@ -13,7 +13,7 @@ use super::view::{Device, DeviceConfirm, DeviceDone, FormError};
 use super::wait::{asked, believe, go};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::flows::authenticate::{self, Attempt, Decision, OrganizationChoice, Origin};
-use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
+use crate::features::flows::authorize::{self, ForPage};
 use crate::features::flows::device::{self, Approval, DeviceCode};
 use crate::features::flows::radar;
 use crate::features::records::environments;
@@ -179,29 +179,14 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
 
 /// Nobody is signed in here, or not as `organization` asks for: a request of our own, which ends at the confirmation instead of at an app.
 async fn sign_in_first(cx: &Cx, visit: &Visit, code: &DeviceCode, organization: Option<String>) -> Result<Response, Refused> {
-    let now = cx.now();
-    let request = AuthorizationRequest {
-        id: RequestId::mint(now, cx.rng()),
+    let wanted = ForPage {
         environment: code.environment.clone(),
         client_id: code.client_id.clone(),
-        target: Target::Page { path: confirm_path(&code.user_code) },
-        code_challenge: None,
-        sign_up: false,
+        path: confirm_path(&code.user_code),
         organization_id: organization,
-        multi_factor: false,
-        chosen_organization_id: None,
-        invitation: None,
-        browser_hash: visit.browser.hash(),
         email: None,
-        magic_auth_id: None,
-        pending_sealed: None,
-        second_factor_sealed: None,
-        completed: false,
-        expires_at: now.plus(LIFETIME),
     };
-    let location = format!("/sign-in?request={}", request.id);
-    cx.db().write(move |tx| authorize::insert(tx, &request, now)).await?;
-    Ok(go(&location, [visit.browser.cookie(cx)]))
+    Ok(authorize::begin_for_page(cx, &visit.browser, wanted).await?)
 }
 
 fn confirm_path(user_code: &str) -> String {

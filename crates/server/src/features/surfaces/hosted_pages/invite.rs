@@ -14,7 +14,7 @@ use super::wait::{Waiting, believe, go};
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::invitations::{self, Invitation, Surroundings};
 use crate::features::flows::authenticate::Attempt;
-use crate::features::flows::authorize::{self, AuthorizationRequest, CarriedInvitation, RequestId, Target, model::LIFETIME};
+use crate::features::flows::authorize::{self, AuthorizationRequest, CarriedInvitation, RequestId, Target};
 use crate::features::records::environments::{self, Environment};
 use crate::features::records::sign_in_policies;
 use crate::features::records::users::{self, User};
@@ -147,24 +147,11 @@ async fn begin(cx: &Cx, visit: &Visit, token: &str) -> Result<Waiting, Refused> 
         Ok(Some((client, policy)))
     });
     let (client, policy) = found.await?.ok_or_else(|| Refused::page(Problem::UnknownClient))?;
+    let (id, target) = (RequestId::mint(now, cx.rng()), Target::Page { path: format!("/invite/accepted?client_id={}", client.id) });
     let request = AuthorizationRequest {
-        id: RequestId::mint(now, cx.rng()),
-        environment: environment.id,
-        client_id: client.id.to_string(),
-        target: Target::Page { path: format!("/invite/accepted?client_id={}", client.id) },
-        code_challenge: None,
-        sign_up: false,
-        organization_id: None,
-        multi_factor: false,
-        chosen_organization_id: None,
         invitation: Some(CarriedInvitation { token_hash: invitation.token_hash().to_owned(), by_session: true }),
-        browser_hash: visit.browser.hash(),
         email: Some(invitation.email.as_str().to_owned()),
-        magic_auth_id: None,
-        pending_sealed: None,
-        second_factor_sealed: None,
-        completed: false,
-        expires_at: now.plus(LIFETIME),
+        ..AuthorizationRequest::new(id, environment.id, client.id.to_string(), target, visit.browser.hash(), now)
     };
     let row = request.clone();
     cx.db().write(move |tx| authorize::insert(tx, &row, now)).await?;

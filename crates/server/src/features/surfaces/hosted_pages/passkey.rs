@@ -13,13 +13,13 @@ use serde_json::json;
 use super::limits;
 use super::sign_in;
 use super::view::{FormError, NewPasskey};
-use super::wait::{Waiting, go, is_blocked, signals};
+use super::wait::{Waiting, is_blocked, signals};
 use crate::features::credentials::authentication_factors;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::passkeys::{self, Asked, NotRegistered, PasskeyView};
 use crate::features::flows::authenticate::{Attempt, Origin, proofs};
-use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
+use crate::features::flows::authorize::{self, ForPage};
 use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client, Mfa};
 use crate::features::records::users::{self, User};
@@ -91,34 +91,11 @@ pub async fn show_new(State(cx): State<Cx>, visit: Visit) -> Result<Response, Re
             let view = NewPasskey { email, client_id, next_href, made, continue_href };
             Ok(visit.page(&cx, StatusCode::OK, &view, "", None))
         }
-        _ => sign_in_first(&cx, &visit, &client, path).await,
+        _ => {
+            let wanted = ForPage { environment: client.environment.id, client_id, path, organization_id: None, email: None };
+            Ok(authorize::begin_for_page(&cx, &visit.browser, wanted).await?)
+        }
     }
-}
-
-async fn sign_in_first(cx: &Cx, visit: &Visit, client: &Client, path: String) -> Result<Response, Refused> {
-    let now = cx.now();
-    let request = AuthorizationRequest {
-        id: RequestId::mint(now, cx.rng()),
-        environment: client.environment.id.clone(),
-        client_id: client.id.to_string(),
-        target: Target::Page { path },
-        code_challenge: None,
-        sign_up: false,
-        organization_id: None,
-        multi_factor: false,
-        chosen_organization_id: None,
-        invitation: None,
-        browser_hash: visit.browser.hash(),
-        email: None,
-        magic_auth_id: None,
-        pending_sealed: None,
-        second_factor_sealed: None,
-        completed: false,
-        expires_at: now.plus(LIFETIME),
-    };
-    let location = format!("/sign-in?request={}", request.id);
-    cx.db().write(move |tx| authorize::insert(tx, &request, now)).await?;
-    Ok(go(&location, [visit.browser.cookie(cx)]))
 }
 
 /// What the browser of a signed-in person is asked to make a passkey by.

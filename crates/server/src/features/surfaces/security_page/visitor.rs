@@ -11,7 +11,7 @@ use super::view::Top;
 use crate::features::credentials::authentication_factors;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::methods::Method;
-use crate::features::flows::authorize::{self, AuthorizationRequest, RequestId, Target, model::LIFETIME};
+use crate::features::flows::authorize::{self, ForPage};
 use crate::features::records::environments::{self, Client, Mfa};
 use crate::features::records::users::{self, User};
 use crate::features::records::{organization_memberships, sign_in_policies};
@@ -232,33 +232,18 @@ async fn choose_client(cx: &Cx, visit: &Visit) -> Result<String, Instead> {
     chosen.map(|client| client.to_string()).ok_or_else(not_found)
 }
 
-/// A request of our own, which ends at `page` instead of at an app. The pages of a sign-in always ask, whatever session there is.
+/// To the pages of a sign-in, which come back to `page`.
 pub async fn sign_in_first(cx: &Cx, visit: &Visit, client: &Client, email: Option<String>, page: Page) -> Result<Instead, Instead> {
     let limit = Limit { name: "authorize", tries: cx.config().limits.authorize_per_ip, window: std::time::Duration::from_secs(60) };
     count(cx, limit, &visit.peer.network()).await?.map_err(ApiError::from)?;
-    let now = cx.now();
-    let request = AuthorizationRequest {
-        id: RequestId::mint(now, cx.rng()),
+    let wanted = ForPage {
         environment: client.environment.id.clone(),
         client_id: client.id.to_string(),
-        target: Target::Page { path: page.address(client.id.as_str()) },
-        code_challenge: None,
-        sign_up: false,
+        path: page.address(client.id.as_str()),
         organization_id: None,
-        multi_factor: false,
-        chosen_organization_id: None,
-        invitation: None,
-        browser_hash: visit.browser.hash(),
         email,
-        magic_auth_id: None,
-        pending_sealed: None,
-        second_factor_sealed: None,
-        completed: false,
-        expires_at: now.plus(LIFETIME),
     };
-    let location = format!("/sign-in?request={}", request.id);
-    cx.db().write(move |tx| authorize::insert(tx, &request, now)).await?;
-    Ok(go(&location, [visit.browser.cookie(cx)]))
+    Ok(Instead::Page(Box::new(authorize::begin_for_page(cx, &visit.browser, wanted).await?)))
 }
 
 pub fn go(location: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Instead {
