@@ -41,6 +41,16 @@ pub enum Over {
     Wait(Limited),
 }
 
+impl Over {
+    /// The answer to whoever may not go on: the way to the check, or the page that says how long to `wait`.
+    pub fn answer<E>(self, wait: impl FnOnce(Limited) -> Result<Response, E>) -> Result<Response, E> {
+        match self {
+            Self::Check(there) => Ok(*there),
+            Self::Wait(limited) => wait(limited),
+        }
+    }
+}
+
 /// One try of any kind from this network, at `step`. Over the limit it goes on with a browser that was checked.
 pub async fn admit(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Result<Result<(), Over>, ApiError> {
     let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };

@@ -5,7 +5,7 @@ use gatewright_base::Secret;
 use gatewright_db::DbError;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::sign_in::too_many;
 use super::sign_up::weak;
 use super::view::{ForgotPassword, ForgotPasswordSent, FormError, PasswordChanged, ResetPassword};
@@ -35,10 +35,8 @@ pub async fn submit_forgot(State(cx): State<Cx>, visit: Visit, form: FormFields)
     let Some(email) = EmailAddress::parse(&typed) else {
         return again(RETRY, if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress });
     };
-    match limits::admit(&cx, &visit, &waiting, Step::ForgotPassword).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::ForgotPassword).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     if !password_resets::passwords_allowed(&cx, &waiting.client.environment, &email).await? {
         return again(RETRY, FormError::PasswordsNotUsed);

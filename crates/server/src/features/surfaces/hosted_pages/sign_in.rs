@@ -4,7 +4,7 @@ use axum::response::Response;
 use gatewright_base::Secret;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
@@ -42,12 +42,8 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
 pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let typed = form.text("email").trim().to_owned();
-    match limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => {
-            return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)]));
-        }
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
+        return over.answer(|limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)])));
     }
     let Some(email) = EmailAddress::parse(&typed) else {
         let error = if typed.is_empty() { FormError::EmailMissing } else { FormError::EmailNotAnAddress };
@@ -91,10 +87,8 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     if password.reveal().is_empty() {
         return again(RETRY, FormError::PasswordMissing);
     }
-    match limits::admit(&cx, &visit, &waiting, Step::Password).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Password).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
@@ -132,19 +126,15 @@ pub async fn show_code(State(cx): State<Cx>, visit: Visit) -> Result<Response, R
     let waiting = Waiting::of_query(&cx, &visit).await?;
     let (Some(email), true) = (email_of(&waiting), waiting.request.magic_auth_id.is_some()) else { return Ok(waiting.go("/sign-in")) };
     let sent_again = visit.query.one("sent").ok().flatten() == Some("again");
-    Ok(code_page(&cx, &visit, &waiting, StatusCode::OK, &email, sent_again, vec![]))
+    Ok(waiting.page(&cx, &visit, StatusCode::OK, &Code { sent_again, ..blank_code(&email) }))
 }
 
 /// Mails a code, a first or a new one.
 pub async fn send_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
-    match limits::admit(&cx, &visit, &waiting, Step::Password).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => {
-            return Ok(code_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
-        }
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Password).await? {
+        return over.answer(|limited| Ok(no_code_now(&cx, &visit, &waiting, &email, limited)));
     }
     send(&cx, &visit, &waiting, &email).await
 }
@@ -154,14 +144,14 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
         return Err(Refused::page(Problem::NotFound));
     }
     if let Err(limited) = limits::count_invited(cx, waiting.invitation.as_ref()).await? {
-        return Ok(code_page(cx, visit, waiting, StatusCode::TOO_MANY_REQUESTS, email, false, vec![too_many(limited)]));
+        return Ok(no_code_now(cx, visit, waiting, email, limited));
     }
     let again = waiting.request.magic_auth_id.is_some();
     let environment = &waiting.client.environment;
     let prepared = match magic_auths::prepare(cx, environment, email, Some(visit.browser.hash()), &asked(visit)).await {
         Ok(prepared) => prepared,
         Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
-            return Ok(code_page(cx, visit, waiting, StatusCode::TOO_MANY_REQUESTS, email, false, vec![too_many(limited)]));
+            return Ok(no_code_now(cx, visit, waiting, email, limited));
         }
         Err(MailRefused::Db(error)) => return Err(error.into()),
     };
@@ -179,15 +169,13 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
 pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let (Some(email), true) = (email_of(&waiting), waiting.request.magic_auth_id.is_some()) else { return Ok(waiting.go("/sign-in")) };
-    let again = |status, error| Ok(code_page(&cx, &visit, &waiting, status, &email, false, vec![error]));
+    let again = |status, error| Ok(waiting.page(&cx, &visit, status, &Code { errors: vec![error], ..blank_code(&email) }));
     let code = form.text("code");
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    match limits::admit(&cx, &visit, &waiting, Step::Code).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Code).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
@@ -205,16 +193,13 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     }
 }
 
-fn code_page(
-    cx: &Cx,
-    visit: &Visit,
-    waiting: &Waiting,
-    status: StatusCode,
-    email: &EmailAddress,
-    sent_again: bool,
-    errors: Vec<FormError>,
-) -> Response {
-    waiting.page(cx, visit, status, &Code { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
+fn blank_code(email: &EmailAddress) -> Code {
+    Code { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, ..Code::default() }
+}
+
+fn no_code_now(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress, limited: Limited) -> Response {
+    let view = Code { errors: vec![too_many(limited)], ..blank_code(email) };
+    waiting.page(cx, visit, StatusCode::TOO_MANY_REQUESTS, &view)
 }
 
 pub(super) fn code_error(reason: CodeRefused) -> FormError {

@@ -5,7 +5,7 @@ use gatewright_base::Secret;
 use gatewright_db::DbError;
 
 use super::check::{self, Step};
-use super::limits::{self, Over};
+use super::limits;
 use super::sign_in::{code_error, email_of, keep_email, too_many};
 use super::view::{FormError, SignUp, VerifyEmail};
 use super::wait::{Waiting, asked, signals};
@@ -57,10 +57,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         ..blank(&cx, &waiting)
     };
     let again = |kept: SignUp, status, errors| Ok(waiting.page(&cx, &visit, status, &SignUp { errors, ..kept }));
-    match limits::admit(&cx, &visit, &waiting, Step::SignUp).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignUp).await? {
+        return over.answer(|limited| again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]));
     }
     let password = Secret::new(form.text("password").to_owned());
     let email = EmailAddress::parse(&kept.email);
@@ -75,10 +73,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
     }
-    match limits::admit_sign_up(&cx, &visit, &waiting).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]),
+    if let Err(over) = limits::admit_sign_up(&cx, &visit, &waiting).await? {
+        return over.answer(|limited| again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]));
     }
     // Before there is an account, and whether or not there is one already: the answer tells nothing.
     let environment = &waiting.client.environment;
@@ -186,21 +182,19 @@ pub async fn show_verify(State(cx): State<Cx>, visit: Visit) -> Result<Response,
     let waiting = Waiting::of_query(&cx, &visit).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
     let sent_again = visit.query.one("sent").ok().flatten() == Some("again");
-    Ok(verify_page(&cx, &visit, &waiting, StatusCode::OK, &email, sent_again, vec![]))
+    Ok(waiting.page(&cx, &visit, StatusCode::OK, &VerifyEmail { sent_again, ..blank_code(&email) }))
 }
 
 pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
-    let again = |status, error| Ok(verify_page(&cx, &visit, &waiting, status, &email, false, vec![error]));
+    let again = |status, error| Ok(waiting.page(&cx, &visit, status, &VerifyEmail { errors: vec![error], ..blank_code(&email) }));
     let code = form.text("code").to_owned();
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    match limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
@@ -242,11 +236,12 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
 pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(email) = email_of(&waiting) else { return Ok(waiting.go("/sign-in")) };
-    let again = |limited| Ok(verify_page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &email, false, vec![too_many(limited)]));
-    match limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(limited),
+    let again = |limited| {
+        let view = VerifyEmail { errors: vec![too_many(limited)], ..blank_code(&email) };
+        Ok(waiting.page(&cx, &visit, StatusCode::TOO_MANY_REQUESTS, &view))
+    };
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
+        return over.answer(again);
     }
     let sent = super::wait::go(&format!("/verify-email?request={}&sent=again", waiting.id()), []);
     let Some(hash) = waiting.pending_hash(&cx) else {
@@ -278,14 +273,6 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     }
 }
 
-fn verify_page(
-    cx: &Cx,
-    visit: &Visit,
-    waiting: &Waiting,
-    status: StatusCode,
-    email: &EmailAddress,
-    sent_again: bool,
-    errors: Vec<FormError>,
-) -> Response {
-    waiting.page(cx, visit, status, &VerifyEmail { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, sent_again, errors })
+fn blank_code(email: &EmailAddress) -> VerifyEmail {
+    VerifyEmail { email: email.as_str().to_owned(), minutes: one_time_codes::MINUTES, ..VerifyEmail::default() }
 }
