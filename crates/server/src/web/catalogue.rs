@@ -209,6 +209,7 @@ mod tests {
         let sources = [
             include_str!("../features/surfaces/hosted_pages/mfa/recovery_codes.rs"),
             include_str!("../features/surfaces/hosted_pages/view.rs"),
+            include_str!("../features/surfaces/hosted_pages/weak_password.rs"),
             include_str!("../features/surfaces/security_page/model.rs"),
             include_str!("../features/surfaces/security_page/overview.rs"),
             include_str!("../features/surfaces/security_page/view.rs"),

@@ -10,6 +10,7 @@ pub mod error;
 pub mod extract;
 pub mod fallback;
 pub mod form;
+pub mod form_error;
 pub mod idempotency;
 pub mod look;
 pub mod middleware;

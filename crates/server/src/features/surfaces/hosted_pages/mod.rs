@@ -20,6 +20,9 @@ mod sign_up;
 mod tests;
 pub mod view;
 mod wait;
+mod weak_password;
+
+pub use weak_password::WeakPassword;
 
 use crate::features::Feature;
 

@@ -7,9 +7,9 @@ use gatewright_db::DbError;
 use super::check::Step;
 use super::limits;
 use super::sign_in::too_many;
-use super::sign_up::weak;
 use super::view::{ForgotPassword, ForgotPasswordSent, FormError, PasswordChanged, ResetPassword};
 use super::wait::{Waiting, asked, believe};
+use super::weak_password::WeakPassword;
 use crate::features::credentials::letters::MailRefused;
 use crate::features::credentials::password_resets::{self, ConfirmRefused, MINUTES};
 use crate::features::credentials::passwords;
@@ -85,9 +85,7 @@ pub async fn submit_reset(State(cx): State<Cx>, visit: Visit, form: FormFields) 
             let continue_href = sign_in_endpoint(&cx).await?;
             Ok(visit.page(&cx, StatusCode::OK, &PasswordChanged { continue_href }, "", None))
         }
-        Err(ConfirmRefused::Weak(weaknesses)) => {
-            again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |w| weak(password_minimum, w.code)))
-        }
+        Err(ConfirmRefused::Weak(weaknesses)) => again(RETRY, FormError::WeakPassword(WeakPassword::of(&weaknesses, password_minimum))),
         Err(ConfirmRefused::Gone) => Ok(expired(&cx, &visit).await?),
         Err(ConfirmRefused::Busy) => again(StatusCode::TOO_MANY_REQUESTS, FormError::TooManyTries { minutes: 1 }),
         Err(ConfirmRefused::Db(error)) => Err(error.into()),

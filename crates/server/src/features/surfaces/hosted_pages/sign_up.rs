@@ -9,6 +9,7 @@ use super::limits;
 use super::sign_in::{code_error, email_of, keep_email, too_many};
 use super::view::{FormError, SignUp, VerifyEmail};
 use super::wait::{Waiting, asked, signals};
+use super::weak_password::WeakPassword;
 use crate::features::credentials::email_verifications::{self, Redemption, Target};
 use crate::features::credentials::letters::{self, MailRefused};
 use crate::features::credentials::methods::Method;
@@ -155,19 +156,9 @@ async fn check(cx: &Cx, settings: &Settings, kept: &SignUp, email: Option<&Email
     } else if let Some(email) = email
         && let Err(weaknesses) = passwords::check_strength(cx, settings, password, &owner(kept, email)).await
     {
-        errors.extend(weaknesses.first().map(|weakness| weak(kept.password_minimum, weakness.code)));
+        errors.push(FormError::WeakPassword(WeakPassword::of(&weaknesses, kept.password_minimum)));
     }
     errors
-}
-
-/// A weakness in the page's words.
-pub(super) fn weak(minimum: usize, code: &str) -> FormError {
-    match code {
-        "password_too_short" => FormError::PasswordTooShort { minimum },
-        "password_too_long" | "password_invalid_characters" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
-        "password_contains_email" | "password_is_predictable" => FormError::PasswordIsTheEmail,
-        _ => FormError::PasswordTooCommon,
-    }
 }
 
 fn blank(cx: &Cx, waiting: &Waiting) -> SignUp {

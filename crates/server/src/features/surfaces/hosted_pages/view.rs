@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::Serializer;
 
+use super::weak_password::WeakPassword;
+use crate::web::form_error::{Args, ShownError};
 use crate::web::pages::{Templates, View, percent_encode};
 
 /// The templates of the hosted pages, by the name [`View::TEMPLATE`] uses.
@@ -282,18 +284,8 @@ pub enum FormError {
     NotInvited,
     /// `/sign-in/password`: field empty.
     PasswordMissing,
-    /// New password: fewer than `minimum` characters.
-    PasswordTooShort {
-        minimum: usize,
-    },
-    /// New password: more than `maximum` characters.
-    PasswordTooLong {
-        maximum: usize,
-    },
-    /// New password: on the list of the most used ones.
-    PasswordTooCommon,
-    /// New password: the person's own address or name.
-    PasswordIsTheEmail,
+    /// New password.
+    WeakPassword(WeakPassword),
     /// Wrong e-mail or password, never which; also for an unknown address.
     SignInRefused,
     /// A passkey that proves nothing here, whatever is wrong with it.
@@ -352,12 +344,7 @@ impl FormError {
     pub const fn field(&self) -> Option<&'static str> {
         match self {
             Self::EmailMissing | Self::EmailNotAnAddress | Self::NotInvited => Some("email"),
-            Self::PasswordMissing
-            | Self::PasswordTooShort { .. }
-            | Self::PasswordTooLong { .. }
-            | Self::PasswordTooCommon
-            | Self::PasswordIsTheEmail
-            | Self::SignInRefused => Some("password"),
+            Self::PasswordMissing | Self::WeakPassword(_) | Self::SignInRefused => Some("password"),
             Self::CodeMissing
             | Self::CodeWrong
             | Self::CodeExpired
@@ -393,10 +380,7 @@ impl FormError {
             Self::EmailNotAnAddress => "error.email_not_an_address",
             Self::NotInvited => "error.not_invited",
             Self::PasswordMissing => "error.password_missing",
-            Self::PasswordTooShort { .. } => "error.password_too_short",
-            Self::PasswordTooLong { .. } => "error.password_too_long",
-            Self::PasswordTooCommon => "error.password_too_common",
-            Self::PasswordIsTheEmail => "error.password_is_the_email",
+            Self::WeakPassword(weak) => weak.key(),
             Self::SignInRefused => "error.password_again",
             Self::CodeMissing => "error.code_missing",
             Self::CodeWrong => "error.code_wrong.field",
@@ -453,36 +437,19 @@ impl FormError {
 
     fn args(&self) -> Args {
         match self {
-            Self::PasswordTooShort { minimum } => Args { minimum: Some(*minimum), ..Args::default() },
-            Self::PasswordTooLong { maximum } | Self::NameTooLong { maximum, .. } => Args { maximum: Some(*maximum), ..Args::default() },
+            Self::WeakPassword(weak) => weak.args(),
+            Self::NameTooLong { maximum, .. } => Args { maximum: Some(*maximum), ..Args::default() },
             Self::TooManyTries { minutes } => Args { count: Some(*minutes), ..Args::default() },
             _ => Args::default(),
         }
     }
 }
 
-/// `{field, field_key, title, text, args}`, each none where it does not apply.
 impl Serialize for FormError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let summary = self.summary_keys();
-        let mut map = serializer.serialize_map(Some(5))?;
-        map.serialize_entry("field", &self.field())?;
-        map.serialize_entry("field_key", &self.field_key())?;
-        map.serialize_entry("title", &summary.map(|keys| keys.0))?;
-        map.serialize_entry("text", &summary.map(|keys| keys.1))?;
-        map.serialize_entry("args", &self.args())?;
-        map.end()
+        let (title, text) = self.summary_keys().unzip();
+        ShownError { field: self.field(), field_key: self.field_key(), title, text, args: self.args() }.serialize(serializer)
     }
-}
-
-#[derive(Default, Serialize)]
-struct Args {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    minimum: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    maximum: Option<usize>,
 }
 
 /// Pages that a GET of their path shows.
@@ -612,10 +579,10 @@ mod tests {
             FormError::EmailNotAnAddress,
             FormError::NotInvited,
             FormError::PasswordMissing,
-            FormError::PasswordTooShort { minimum: 10 },
-            FormError::PasswordTooLong { maximum: 128 },
-            FormError::PasswordTooCommon,
-            FormError::PasswordIsTheEmail,
+            FormError::WeakPassword(WeakPassword::TooShort { minimum: 10 }),
+            FormError::WeakPassword(WeakPassword::TooLong),
+            FormError::WeakPassword(WeakPassword::TooCommon),
+            FormError::WeakPassword(WeakPassword::IsTheEmail),
             FormError::SignInRefused,
             FormError::PasskeyRefused,
             FormError::SignUpRefused,
@@ -778,7 +745,11 @@ mod tests {
 
     #[test]
     fn an_error_leads_the_title_takes_the_focus_and_is_tied_to_its_field() {
-        let view = SignUp { password_minimum: 10, errors: vec![FormError::PasswordTooShort { minimum: 10 }], ..SignUp::default() };
+        let view = SignUp {
+            password_minimum: 10,
+            errors: vec![FormError::WeakPassword(WeakPassword::TooShort { minimum: 10 })],
+            ..SignUp::default()
+        };
         let html = pages().render(&view, &frame(Lang::En)).expect("drawn");
         assert!(html.contains("<title>Error: Create an account · Expenses</title>"), "{html}");
         assert!(html.contains(r#"role="alert" tabindex="-1" autofocus"#), "{html}");

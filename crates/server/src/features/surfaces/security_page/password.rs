@@ -13,10 +13,11 @@ use super::model::{Notice, Page};
 use super::view::{FormError, Password};
 use super::visitor::{Instead, SignedIn, not_found};
 use crate::features::credentials::letters::{self, Asked};
-use crate::features::credentials::passwords::{self, Weakness};
+use crate::features::credentials::passwords;
 use crate::features::credentials::{browser_sessions, password_resets, sessions};
 use crate::features::flows::authenticate::{Origin, proofs};
 use crate::features::records::users::{self, UserId};
+use crate::features::surfaces::hosted_pages::WeakPassword;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::Scribe;
 use crate::platform::mail::Draft;
@@ -65,7 +66,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let owner = passwords::Owner::of_user(&signed_in.user);
     if let Err(weaknesses) = passwords::check_strength(&cx, settings, new.reveal(), &owner).await {
         let minimum = passwords::min_length(&cx, settings);
-        return again(RETRY, weaknesses.first().map_or(FormError::PasswordTooCommon, |weakness| weak(minimum, weakness)));
+        return again(RETRY, FormError::WeakPassword(WeakPassword::of(&weaknesses, minimum)));
     }
     let Ok(hash) = passwords::hash(&cx, &new).await else { return again(TOO_MANY, FormError::TooManyTries { minutes: 1 }) };
     let asked = Asked { lang: Some(visit.lang), user_agent: visit.peer.user_agent.clone() };
@@ -134,13 +135,4 @@ fn page(cx: &Cx, visit: &Visit, signed_in: &SignedIn, status: StatusCode, is_set
 /// Where people sign in without passwords, nobody sets one.
 fn of_allowed(signed_in: SignedIn) -> Result<SignedIn, Instead> {
     if signed_in.client.environment.settings.password { Ok(signed_in) } else { Err(not_found()) }
-}
-
-fn weak(minimum: usize, weakness: &Weakness) -> FormError {
-    match weakness.code {
-        "password_too_short" => FormError::PasswordTooShort { minimum },
-        "password_too_long" | "password_invalid_characters" => FormError::PasswordTooLong { maximum: passwords::MAX_BYTES },
-        "password_contains_email" | "password_is_predictable" => FormError::PasswordIsTheEmail,
-        _ => FormError::PasswordTooCommon,
-    }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use gatewright_base::Timestamp;
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::Serializer;
 
 use super::model::{Ago, Notice};
+use crate::features::surfaces::hosted_pages::WeakPassword;
+use crate::web::form_error::{Args, ShownError};
 use crate::web::pages::{Templates, View};
 
 /// The templates of the account, by the name [`View::TEMPLATE`] uses. They share parts with the hosted pages.
@@ -285,14 +287,7 @@ pub enum FormError {
     CurrentPasswordWrong,
     /// New password: field empty.
     PasswordMissing,
-    PasswordTooShort {
-        minimum: usize,
-    },
-    PasswordTooLong {
-        maximum: usize,
-    },
-    PasswordTooCommon,
-    PasswordIsTheEmail,
+    WeakPassword(WeakPassword),
     EmailMissing,
     EmailNotAnAddress,
     /// It is the one the account has.
@@ -328,11 +323,7 @@ impl FormError {
     pub const fn field(&self) -> Option<&'static str> {
         match self {
             Self::CurrentPasswordMissing | Self::CurrentPasswordWrong => Some("current_password"),
-            Self::PasswordMissing
-            | Self::PasswordTooShort { .. }
-            | Self::PasswordTooLong { .. }
-            | Self::PasswordTooCommon
-            | Self::PasswordIsTheEmail => Some("password"),
+            Self::PasswordMissing | Self::WeakPassword(_) => Some("password"),
             Self::EmailMissing | Self::EmailNotAnAddress | Self::EmailIsTheSame | Self::EmailTaken => Some("email"),
             Self::CodeMissing
             | Self::CodeWrong
@@ -353,10 +344,7 @@ impl FormError {
             Self::CurrentPasswordMissing => "error.current_password_missing",
             Self::CurrentPasswordWrong => "error.current_password_wrong",
             Self::PasswordMissing => "error.new_password_missing",
-            Self::PasswordTooShort { .. } => "error.password_too_short",
-            Self::PasswordTooLong { .. } => "error.password_too_long",
-            Self::PasswordTooCommon => "error.password_too_common",
-            Self::PasswordIsTheEmail => "error.password_is_the_email",
+            Self::WeakPassword(weak) => weak.key(),
             Self::EmailMissing => "error.email_missing",
             Self::EmailNotAnAddress => "error.email_not_an_address",
             Self::EmailIsTheSame => "error.email_is_the_same",
@@ -390,36 +378,18 @@ impl FormError {
 
     fn args(&self) -> Args {
         match self {
-            Self::PasswordTooShort { minimum } => Args { minimum: Some(*minimum), ..Args::default() },
-            Self::PasswordTooLong { maximum } => Args { maximum: Some(*maximum), ..Args::default() },
+            Self::WeakPassword(weak) => weak.args(),
             Self::TooManyTries { minutes } => Args { count: Some(*minutes), ..Args::default() },
             _ => Args::default(),
         }
     }
 }
 
-/// `{field, field_key, title, text, args}`, each none where it does not apply.
 impl Serialize for FormError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let summary = self.summary_keys();
-        let mut map = serializer.serialize_map(Some(5))?;
-        map.serialize_entry("field", &self.field())?;
-        map.serialize_entry("field_key", &self.field_key())?;
-        map.serialize_entry("title", &summary.map(|keys| keys.0))?;
-        map.serialize_entry("text", &summary.map(|keys| keys.1))?;
-        map.serialize_entry("args", &self.args())?;
-        map.end()
+        let (title, text) = self.summary_keys().unzip();
+        ShownError { field: self.field(), field_key: self.field_key(), title, text, args: self.args() }.serialize(serializer)
     }
-}
-
-#[derive(Default, Serialize)]
-struct Args {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    minimum: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    maximum: Option<usize>,
 }
 
 macro_rules! views {
@@ -525,10 +495,10 @@ mod tests {
             FormError::CurrentPasswordMissing,
             FormError::CurrentPasswordWrong,
             FormError::PasswordMissing,
-            FormError::PasswordTooShort { minimum: 10 },
-            FormError::PasswordTooLong { maximum: 128 },
-            FormError::PasswordTooCommon,
-            FormError::PasswordIsTheEmail,
+            FormError::WeakPassword(WeakPassword::TooShort { minimum: 10 }),
+            FormError::WeakPassword(WeakPassword::TooLong),
+            FormError::WeakPassword(WeakPassword::TooCommon),
+            FormError::WeakPassword(WeakPassword::IsTheEmail),
             FormError::EmailMissing,
             FormError::EmailNotAnAddress,
             FormError::EmailIsTheSame,
