@@ -11,6 +11,7 @@ use crate::web::pages::{Templates, View, percent_encode};
 
 /// The templates of the hosted pages, by the name [`View::TEMPLATE`] uses.
 pub const TEMPLATES: Templates = &[
+    ("gate/base.html", include_str!("templates/base.html")),
     ("gate/layout.html", include_str!("templates/layout.html")),
     ("gate/parts.html", include_str!("templates/parts.html")),
     ("gate/sign_in.html", include_str!("templates/sign_in.html")),
