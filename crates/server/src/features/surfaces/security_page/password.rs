@@ -62,7 +62,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
             Err(error) => return Err(error.into()),
         }
     }
-    let settings = &signed_in.client.environment.settings;
+    let settings = &signed_in.settings;
     let owner = passwords::Owner::of_user(&signed_in.user);
     if let Err(weaknesses) = passwords::check_strength(&cx, settings, new.reveal(), &owner).await {
         let minimum = passwords::min_length(&cx, settings);
@@ -127,7 +127,7 @@ async fn find_hash(cx: &Cx, signed_in: &SignedIn) -> Result<Option<String>, DbEr
 }
 
 fn page(cx: &Cx, visit: &Visit, signed_in: &SignedIn, status: StatusCode, is_set: bool, errors: Vec<FormError>) -> Response {
-    let password_minimum = passwords::min_length(cx, &signed_in.client.environment.settings);
+    let password_minimum = passwords::min_length(cx, &signed_in.settings);
     let view = Password { top: signed_in.top(), is_set, password_minimum, errors };
     signed_in.page(cx, visit, status, &view)
 }

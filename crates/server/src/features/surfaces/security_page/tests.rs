@@ -503,6 +503,22 @@ both_engines!(the_last_factor_stays_where_one_of_the_organizations_requires_it, 
     assert_eq!(browser.submit(&page, "/account/factor/remove", &[]).await.status, 303);
 });
 
+both_engines!(row_43_an_organization_that_requires_a_second_factor_makes_nobodys_password_shorter, |app| async move {
+    let user = app.user(EMAIL, PASSWORD).await;
+    let (mut browser, _) = signed_in(&app).await;
+    let organization = app.api(Method::POST, "/organizations", json!({"name": "Acme"})).await.body["id"].clone();
+    let membership = json!({"user_id": user["id"], "organization_id": organization});
+    assert_eq!(app.api(Method::POST, "/user_management/organization_memberships", membership).await.status, 201);
+    let policy = format!("/organizations/{}/sign_in_policy", organization.as_str().unwrap());
+    assert_eq!(app.api(Method::PUT, &policy, json!({"mfa": "required"})).await.status, 200);
+    let page = open(&app, &mut browser, "/account/password").await;
+    let change = |password| [("current_password", PASSWORD), ("password", password)];
+    // Enough beside a second factor, and other organizations are entered without one.
+    let refused = browser.submit(&page, "/account/password", &change("otter gown haz")).await;
+    assert!(refused.status == 422 && refused.text.contains("15 characters"), "{} {}", refused.status, refused.text);
+    assert_eq!(browser.submit(&page, "/account/password", &change("otter gown haze")).await.status, 303);
+});
+
 both_engines!(row_49_factors_of_others_are_not_found, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     app.user("bob@example.test", PASSWORD).await;

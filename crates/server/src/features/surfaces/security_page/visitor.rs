@@ -12,7 +12,7 @@ use crate::features::credentials::authentication_factors;
 use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authorize::{self, ForPage};
-use crate::features::records::environments::{self, Client, Mfa};
+use crate::features::records::environments::{self, Client, Mfa, Settings};
 use crate::features::records::users::{self, User};
 use crate::features::records::{organization_memberships, sign_in_policies};
 use crate::platform::actor::Actor;
@@ -31,6 +31,9 @@ const NOTICE_SECONDS: i64 = 60;
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     pub client: Client,
+    /// The settings of the environment as they are, without what the organizations of the person ask for: one of them that requires a
+    /// second factor does not make a password shorter that lets in without one elsewhere.
+    pub settings: Settings,
     pub user: User,
     pub session: BrowserSession,
     /// Of the session's token, as it is stored.
@@ -188,12 +191,13 @@ fn find_in(tx: &mut Tx<'_>, client: &Client, token_hash: &str, browser_hash: &st
         return Ok(None);
     }
     let Some(user) = users::find(tx, environment, &session.user_id)? else { return Ok(None) };
+    let settings = client.environment.settings.clone();
     let mut client = client.clone();
     client.environment.settings.mfa = find_mfa(tx, &client, &user)?;
     // Where no sign-in asks for a second factor, none can be proved.
     let needs_second_factor =
         client.environment.settings.mfa != Mfa::Off && authentication_factors::is_enrolled(tx, environment, &user.id)?;
-    Ok(Some(SignedIn { client, user, session, token_hash: token_hash.to_owned(), needs_second_factor }))
+    Ok(Some(SignedIn { client, settings, user, session, token_hash: token_hash.to_owned(), needs_second_factor }))
 }
 
 /// What sign-ins of the user ask of second factors, wherever they lead: the strictest of all organizations they may act for.
