@@ -119,6 +119,18 @@ both_engines!(row_33_a_page_code_works_in_its_own_browser_only_and_five_tries_en
     assert_eq!(late.status, 422, "the right code after five wrong ones");
 });
 
+both_engines!(row_43_a_visitor_who_puts_acr_values_on_the_request_chooses_no_shorter_password, |app| async move {
+    let (mut browser, page) = open(&app, "&screen_hint=sign-up&acr_values=aal2").await;
+    assert!(page.text.contains("15 characters"), "{}", page.text);
+    let choose = |password| [("email", EMAIL), ("password", password)];
+    let refused = browser.submit(&page, "/sign-up", &choose("otter gown haz")).await;
+    assert!(refused.status == 422 && refused.text.contains("15 characters"), "{} {}", refused.status, refused.text);
+    // Where the environment itself asks everybody for two, eight are enough.
+    app.settings(|settings| settings.mfa = crate::features::records::environments::Mfa::Required).await;
+    assert_eq!(browser.submit(&page, "/sign-up", &choose("otter g")).await.status, 422);
+    assert_eq!(browser.submit(&page, "/sign-up", &choose("otter go")).await.status, 303);
+});
+
 both_engines!(row_37_pages_are_the_same_for_known_and_unknown_addresses, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let mut seen: Vec<Vec<(u16, String)>> = Vec::new();
