@@ -122,7 +122,7 @@ pub struct Limits {
     pub enabled: bool,
     /// Tries of authenticate in 60 s for one e-mail address or pending sign-in.
     pub authenticate_per_email: u32,
-    /// Failed tries in an hour for one address over the hosted pages, from all places; a browser that signed in before is not counted with them.
+    /// Tries of a password in an hour for one address, from all places; a device that its owner signed in from is not counted with them.
     pub hosted_per_email: u32,
     /// Tries in 60 s at the hosted pages from one address (IPv6: /64).
     pub hosted_per_ip: u32,

@@ -20,7 +20,7 @@ pub async fn count_authenticate(cx: &Cx, environment: &EnvironmentId, subject: &
     Ok(())
 }
 
-/// Tries from everywhere for one address, in an hour. The pages count in the same place.
+/// Tries of a password from everywhere for one address, in an hour. The pages count in the same place.
 pub fn everywhere(cx: &Cx) -> Limit {
     Limit { name: "hosted_email", tries: cx.config().limits.hosted_per_email, window: Duration::from_secs(3_600) }
 }
@@ -42,9 +42,24 @@ impl Place {
     }
 }
 
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    Password,
+    /// Not counted with passwords, nor from everywhere: strangers who use those up would keep the owner from the code that gives the
+    /// tries back (attack row 42). A code has few tries of its own, and the mails to an address are few.
+    Code,
+}
+
 /// One try of a proof for `email`. Gives the hash of the device if its owner has signed in from it; such a device has a counter of its
 /// own, and so has the address in each network. Without a place all tries of an address share one counter, as upstream.
-pub async fn count_try(cx: &Cx, environment: &EnvironmentId, email: &EmailAddress, place: &Place) -> Result<Option<String>, ApiError> {
+pub async fn count_try(
+    cx: &Cx,
+    environment: &EnvironmentId,
+    email: &EmailAddress,
+    place: &Place,
+    tried: Tried,
+) -> Result<Option<String>, ApiError> {
     let tries = cx.config().limits.authenticate_per_email;
     if let Some(id) = &place.device_id
         && let Some(device) = devices::find_known(cx, environment, email, id).await?
@@ -59,9 +74,14 @@ pub async fn count_try(cx: &Cx, environment: &EnvironmentId, email: &EmailAddres
     };
     let from_there = Limit { name: "authenticate_network", tries: cx.config().limits.hosted_per_ip, window: MINUTE };
     count(cx, from_there, &format!("{environment}/{network}")).await??;
-    let here = Limit { name: "authenticate_email_ip", tries, window: MINUTE };
-    count(cx, here, &format!("{environment}/{}/{network}", email.key())).await??;
-    count(cx, everywhere(cx), &format!("{environment}/{}", email.key())).await??;
+    let name = match tried {
+        Tried::Password => "authenticate_email_ip",
+        Tried::Code => "authenticate_code_ip",
+    };
+    count(cx, Limit { name, tries, window: MINUTE }, &format!("{environment}/{}/{network}", email.key())).await??;
+    if tried == Tried::Password {
+        count(cx, everywhere(cx), &format!("{environment}/{}", email.key())).await??;
+    }
     Ok(None)
 }
 

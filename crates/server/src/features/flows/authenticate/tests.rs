@@ -462,6 +462,11 @@ async fn row_42_tries_are_counted_by_account_and_network_and_a_stranger_locks_no
     }
     assert_eq!(ask(EMAIL, PASSWORD, "192.0.2.200", "x").await.status, 429);
     assert_eq!(ask(EMAIL, PASSWORD, "203.0.113.9", "phone").await.status, 200);
+    // Nor does the code of a mail, wherever the owner is.
+    let code = app.api(Method::POST, "/user_management/magic_auth", json!({"email": EMAIL})).await.body["code"].clone();
+    let grant = "urn:workos:oauth:grant-type:magic-auth:code";
+    let proof = json!({"grant_type": grant, "email": EMAIL, "code": code, "ip_address": "192.0.2.200"});
+    assert_eq!(app.authenticate(proof).await.status, 200);
     // One network that tries many accounts.
     let mut limited = 0;
     for number in 0..60 {

@@ -46,7 +46,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return again(RETRY, FormError::CodeMissing);
     }
     let (environment, key) = (&waiting.request.environment, stopped.user.email.key());
-    for counted in [limits::count_network(&cx, &visit).await?, limits::count_address(&cx, &visit, environment, key).await?] {
+    for counted in [limits::count_network(&cx, &visit).await?, limits::count_code(&cx, &visit, environment, key).await?] {
         if let Err(limited) = counted {
             return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
         }

@@ -115,18 +115,41 @@ pub async fn count_invited(cx: &Cx, invitation: Option<&Invitation>) -> Result<R
     Ok(count(cx, limit, invitation.id.as_str()).await?)
 }
 
-/// One try of a password or code for `email_key`.
-pub async fn count_address(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
-    let limits = &cx.config().limits;
+/// One try of a password for `email_key`.
+pub async fn count_password(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
     if is_known(cx, visit.headers(), visit, environment, email_key) {
-        let own = Limit { name: "hosted_known", tries: limits.authenticate_per_email, window: Duration::from_secs(60) };
-        return Ok(count(cx, own, &format!("{environment}/{email_key}/{}", visit.browser.hash())).await?);
+        return count_known(cx, visit, environment, email_key).await;
     }
-    let here = Limit { name: "hosted_email_ip", tries: limits.authenticate_per_email, window: Duration::from_secs(60) };
-    if let Err(limited) = count(cx, here, &format!("{environment}/{email_key}/{}", visit.peer.network())).await? {
+    if let Err(limited) = count_here(cx, "hosted_email_ip", visit, environment, email_key).await? {
         return Ok(Err(limited));
     }
     Ok(count(cx, authenticate::limits::everywhere(cx), &format!("{environment}/{email_key}")).await?)
+}
+
+/// One try of a code for `email_key`. Not counted with passwords, nor from everywhere: strangers who use those up would keep the owner,
+/// in a browser that is new, from the very code that gives the tries back (attack row 42). A code is one browser's, has few tries of its
+/// own, and the mails to an address are few.
+pub async fn count_code(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
+    if is_known(cx, visit.headers(), visit, environment, email_key) {
+        return count_known(cx, visit, environment, email_key).await;
+    }
+    count_here(cx, "hosted_code_ip", visit, environment, email_key).await
+}
+
+async fn count_known(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
+    let own = Limit { name: "hosted_known", tries: cx.config().limits.authenticate_per_email, window: Duration::from_secs(60) };
+    Ok(count(cx, own, &format!("{environment}/{email_key}/{}", visit.browser.hash())).await?)
+}
+
+async fn count_here(
+    cx: &Cx,
+    name: &'static str,
+    visit: &Visit,
+    environment: &EnvironmentId,
+    email_key: &str,
+) -> Result<Result<(), Limited>, ApiError> {
+    let here = Limit { name, tries: cx.config().limits.authenticate_per_email, window: Duration::from_secs(60) };
+    Ok(count(cx, here, &format!("{environment}/{email_key}/{}", visit.peer.network())).await?)
 }
 
 /// Set at each sign-in: this browser belongs to somebody who owns the address. Worth nothing but a counter of its own.

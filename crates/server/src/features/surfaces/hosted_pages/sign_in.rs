@@ -90,7 +90,7 @@ pub async fn submit_password(State(cx): State<Cx>, visit: Visit, form: FormField
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Password).await? {
         return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
-    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+    if let Err(limited) = limits::count_password(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     // Who is let in does not wait: only a refusal must tell nothing by its time.
@@ -177,7 +177,7 @@ pub async fn submit_code(State(cx): State<Cx>, visit: Visit, form: FormFields) -
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Code).await? {
         return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
-    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+    if let Err(limited) = limits::count_code(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };

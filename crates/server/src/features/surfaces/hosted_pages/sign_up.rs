@@ -187,7 +187,7 @@ pub async fn submit_verify(State(cx): State<Cx>, visit: Visit, form: FormFields)
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::VerifyEmail).await? {
         return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
-    if let Err(limited) = limits::count_address(&cx, &visit, &waiting.request.environment, email.key()).await? {
+    if let Err(limited) = limits::count_code(&cx, &visit, &waiting.request.environment, email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     // Without a half-done sign-in (the address was somebody's already) no code can be right; the answer is the same.

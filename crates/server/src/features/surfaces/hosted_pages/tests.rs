@@ -254,6 +254,16 @@ async fn row_42_a_stranger_cannot_lock_the_owner_out_of_a_browser_they_know() {
     assert!(refused > 10, "{refused}");
     assert_eq!(stranger.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await.status, 429, "even the right guess");
     assert_eq!(owner.sign_in(&authorize(&app, "&prompt=login"), EMAIL, PASSWORD).await.status, 303, "the owner gets in");
+    // In a new browser, beside the stranger, the owner has no try of the password left, and signs in by the code of a mail.
+    let (mut new, page) = open(&app, "").await;
+    let next = new.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+    let page = new.follow(next).await;
+    assert_eq!(new.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await.status, 429);
+    let sent = new.submit(&page, "/sign-in/code/send", &[]).await;
+    let page = new.follow(sent).await;
+    let code = app.mails().await[0].code.clone().unwrap();
+    let done = new.submit(&page, "/sign-in/code", &[("code", &code)]).await;
+    assert_eq!(exchange(&app, &done).await.status, 200, "{}", done.text);
 }
 
 both_engines!(a_request_that_is_answered_or_old_says_so, |app| async move {

@@ -5,7 +5,7 @@ use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
-use crate::features::flows::authenticate::limits::Place;
+use crate::features::flows::authenticate::limits::{Place, Tried};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
 use crate::features::flows::radar;
@@ -25,7 +25,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let code = required(call.body.code, "code")?;
     let typed = required(call.body.email, "email")?;
     let email = EmailAddress::parse(&typed).ok_or_else(|| magic_auths::Refused::Wrong.to_error())?;
-    limits::count_try(cx, &call.client.environment.id, &email, &place).await?;
+    limits::count_try(cx, &call.client.environment.id, &email, &place, Tried::Code).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::MagicAuth).await?;
     let user = match proofs::magic_auth(cx, &call.client.environment, &email, &code, None, &call.origin).await? {
         Ok(user) => user,

@@ -7,7 +7,7 @@ use crate::features::credentials::methods::Method;
 use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
-use crate::features::flows::authenticate::limits::Place;
+use crate::features::flows::authenticate::limits::{Place, Tried};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::wire::wrong_credentials;
 use crate::features::flows::authenticate::{limits, proofs};
@@ -34,7 +34,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         passwords::verify(cx, None, &password).await?;
         return Err(wrong_credentials());
     };
-    let device = limits::count_try(cx, &call.client.environment.id, &email, &place).await?;
+    let device = limits::count_try(cx, &call.client.environment.id, &email, &place, Tried::Password).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::Password).await?;
     let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin, device.as_deref()).await?;
     let Some(user) = proved else {

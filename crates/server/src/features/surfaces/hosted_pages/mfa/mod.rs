@@ -106,7 +106,7 @@ async fn count_try(cx: &Cx, visit: &Visit, waiting: &Waiting, user: &User) -> Re
     if counted.is_err() {
         return Ok(counted);
     }
-    limits::count_address(cx, visit, &waiting.request.environment, user.email.key()).await
+    limits::count_code(cx, visit, &waiting.request.environment, user.email.key()).await
 }
 
 /// A challenge for a code that an authenticator app shows by itself. `None`: the factor is gone.
