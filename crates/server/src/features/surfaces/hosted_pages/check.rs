@@ -24,18 +24,30 @@ pub enum Step {
     SignIn,
     Password,
     Code,
+    /// A code for somebody who may be new.
+    NewByCode,
     SignUp,
     VerifyEmail,
     ForgotPassword,
 }
 
 impl Step {
-    const ALL: [Self; 6] = [Self::SignIn, Self::Password, Self::Code, Self::SignUp, Self::VerifyEmail, Self::ForgotPassword];
+    const ALL: [Self; 7] =
+        [Self::SignIn, Self::Password, Self::Code, Self::NewByCode, Self::SignUp, Self::VerifyEmail, Self::ForgotPassword];
+
+    /// What the check's own address and form call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::NewByCode => "/sign-in/code/send",
+            other => other.path(),
+        }
+    }
 
     const fn path(self) -> &'static str {
         match self {
             Self::SignIn => "/sign-in",
-            Self::Password => "/sign-in/password",
+            // The page with the button that asks for a code, or on to the one that asks by itself.
+            Self::Password | Self::NewByCode => "/sign-in/password",
             Self::Code => "/sign-in/code",
             Self::SignUp => "/sign-up",
             Self::VerifyEmail => "/verify-email",
@@ -44,14 +56,14 @@ impl Step {
     }
 
     /// One of ours and nothing else: what the address says never becomes the target of a redirect.
-    fn find(path: &str) -> Self {
-        Self::ALL.into_iter().find(|step| step.path() == path).unwrap_or(Self::SignIn)
+    fn find(name: &str) -> Self {
+        Self::ALL.into_iter().find(|step| step.name() == name).unwrap_or(Self::SignIn)
     }
 
     const fn purpose(self) -> Purpose {
         match self {
             Self::SignIn | Self::Password | Self::Code | Self::VerifyEmail => Purpose::SignIn,
-            Self::SignUp => Purpose::SignUp,
+            Self::SignUp | Self::NewByCode => Purpose::SignUp,
             Self::ForgotPassword => Purpose::Mail,
         }
     }
@@ -63,7 +75,7 @@ impl Step {
 
     /// The way to the check.
     pub fn ask(self, waiting: &Waiting) -> Response {
-        go(&format!("/check?request={}&step={}", waiting.id(), self.path()), [])
+        go(&format!("/check?request={}&step={}", waiting.id(), self.name()), [])
     }
 }
 
@@ -111,7 +123,8 @@ async fn page(
     let captcha = Captcha::of(cx.config());
     let allowed = captcha.as_ref().map_or_else(Allowed::default, |captcha| *captcha.allowed);
     let view = Check {
-        step: step.path(),
+        step: step.name(),
+        back: step.path(),
         challenge: challenge.text,
         bits: challenge.bits,
         captcha: captcha.map(|captcha| CaptchaView { script: captcha.script, class: captcha.class, site_key: captcha.site_key }),
@@ -146,7 +159,7 @@ mod tests {
     #[test]
     fn row_04_a_check_goes_on_to_a_page_of_ours_whatever_its_address_says() {
         for step in Step::ALL {
-            assert_eq!(Step::find(step.path()), step);
+            assert_eq!(Step::find(step.name()), step);
         }
         for hostile in ["", "https://evil.example", "//evil.example", "/\\evil.example", "/sign-up/../..", "/sign-up?x"] {
             assert_eq!(Step::find(hostile), Step::SignIn, "{hostile}");

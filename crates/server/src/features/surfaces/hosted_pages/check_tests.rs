@@ -126,6 +126,58 @@ async fn a_flood_of_new_accounts_is_checked_before_the_form_and_a_check_for_one_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_42_a_flood_of_accounts_by_mailed_codes_is_checked_like_one_by_the_form() {
+    for on in if std::env::var_os("GATEWRIGHT_TEST_PG").is_some() { vec![On::Sqlite, On::Postgres] } else { vec![On::Sqlite] } {
+        let app = TestApp::start_with(on, |config| {
+            config.limits.enabled = true;
+            (config.limits.sign_ups_per_ip, config.challenge.difficulty) = (2, 8);
+        })
+        .await;
+        app.user(EMAIL, PASSWORD).await;
+        let (mut owner, page) = open(&app, "203.0.113.9", "").await;
+        let next = owner.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+        let page = owner.follow(next).await;
+        assert_eq!(owner.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await.status, 303);
+        for number in 0..2 {
+            let (mut browser, page) = to_password(&app, &format!("new{number}@example.test")).await;
+            let sent = browser.submit(&page, "/sign-in/code/send", &[]).await;
+            assert!(sent.location().is_some_and(|there| there.starts_with("/sign-in/code?")), "{}", sent.text);
+        }
+        // Whether the address is somebody's or not.
+        for email in ["new2@example.test", EMAIL] {
+            let (mut browser, page) = to_password(&app, email).await;
+            let mails = app.mails().await.len();
+            let sent = browser.submit(&page, "/sign-in/code/send", &[]).await;
+            assert!(is_check(&sent), "{email}: {} {}", sent.status, sent.text);
+            assert_eq!(app.mails().await.len(), mails);
+            let check = browser.follow(sent).await;
+            let passed = browser.submit(&check, "/check", &[("solution", &solution(&check))]).await;
+            let page = browser.follow(passed).await;
+            let sent = browser.submit(&page, "/sign-in/code/send", &[]).await;
+            assert!(sent.location().is_some_and(|there| there.starts_with("/sign-in/code?")), "{}", sent.text);
+        }
+        // The owner is known in the browser that they signed in in, and makes no account there.
+        let authorize = format!(
+            "/user_management/authorize?response_type=code&client_id={}&redirect_uri={CALLBACK}&provider=authkit&prompt=login",
+            app.tenant.client_id
+        );
+        let first = owner.get(&authorize).await;
+        let page = owner.follow(first).await;
+        let next = owner.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+        let page = owner.follow(next).await;
+        let sent = owner.submit(&page, "/sign-in/code/send", &[]).await;
+        assert!(sent.location().is_some_and(|there| there.starts_with("/sign-in/code?")), "{} {}", sent.status, sent.text);
+    }
+}
+
+async fn to_password<'a>(app: &'a TestApp, email: &str) -> (Browser<'a>, Answer) {
+    let (mut browser, page) = open(app, "203.0.113.9", "").await;
+    let next = browser.submit(&page, "/sign-in", &[("email", email)]).await;
+    let page = browser.follow(next).await;
+    (browser, page)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_cannot_be_asked_lets_nobody_pass_and_only_its_page_may_run_its_script() {
     for (provider, origin) in
         [(ChallengeProvider::Turnstile, "https://challenges.cloudflare.com"), (ChallengeProvider::Hcaptcha, "https://hcaptcha.com")]

@@ -62,9 +62,9 @@ pub async fn admit(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Res
     checked(cx, visit, waiting, step, limited).await
 }
 
-/// One account begun here: in this environment and from this network. A flood from everywhere closes sign-up to nobody who lets the
-/// browser be checked.
-pub async fn admit_sign_up(cx: &Cx, visit: &Visit, waiting: &Waiting) -> Result<Result<(), Over>, ApiError> {
+/// One account begun here at `step`: in this environment and from this network. A flood from everywhere closes sign-up to nobody who lets
+/// the browser be checked.
+pub async fn admit_sign_up(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Result<Result<(), Over>, ApiError> {
     let [in_environment, from_network] = sign_up_limits(cx, visit, waiting);
     let in_environment = tally(cx, in_environment.0, &in_environment.1).await?;
     let from_there = tally(cx, from_network.0, &from_network.1).await?;
@@ -74,9 +74,19 @@ pub async fn admit_sign_up(cx: &Cx, visit: &Visit, waiting: &Waiting) -> Result<
         return Ok(Err(Over::Wait(limited)));
     }
     match from_there.within.and(in_environment.within) {
-        Err(limited) if visitor_checks::is_on(cx) => checked(cx, visit, waiting, Step::SignUp, limited).await,
+        Err(limited) if visitor_checks::is_on(cx) => checked(cx, visit, waiting, step, limited).await,
         _ => Ok(Ok(())),
     }
+}
+
+/// A code asked for by somebody who may be new, for whom it makes an account: one account begun. Counted whether the address is
+/// somebody's or not, or the limit would tell; where its owner has signed in before, it is known not to be new.
+pub async fn admit_new_by_code(cx: &Cx, visit: &Visit, waiting: &Waiting, email_key: &str) -> Result<Result<(), Over>, ApiError> {
+    let environment = &waiting.client.environment;
+    if !environment.settings.sign_up || is_known(cx, visit.headers(), visit, &environment.id, email_key) {
+        return Ok(Ok(()));
+    }
+    admit_sign_up(cx, visit, waiting, Step::NewByCode).await
 }
 
 /// Whether an account begun now would be over a limit: asked before the form is shown, so that nothing is typed in vain.

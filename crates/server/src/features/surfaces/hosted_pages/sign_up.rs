@@ -74,7 +74,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if let Err(limited) = limits::count_invited(&cx, waiting.invitation.as_ref()).await? {
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
     }
-    if let Err(over) = limits::admit_sign_up(&cx, &visit, &waiting).await? {
+    if let Err(over) = limits::admit_sign_up(&cx, &visit, &waiting, Step::SignUp).await? {
         return over.answer(|limited| again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]));
     }
     // Before there is an account, and whether or not there is one already: the answer tells nothing.

@@ -100,8 +100,10 @@ pub struct SignUp {
 /// `GET|POST /check`, fields `step`, `challenge` and `solution`, which a script of ours fills in, or what a provider's script does.
 #[derive(Debug, Default, Serialize)]
 pub struct Check {
-    /// Path of the page that comes after.
+    /// What the check is for.
     pub step: &'static str,
+    /// Path of the page that comes after.
+    pub back: &'static str,
     pub challenge: String,
     /// Zero bits that the digest begins with.
     pub bits: u8,
@@ -659,7 +661,7 @@ mod tests {
             );
             let sign_up = SignUp { first_name: text(), last_name: text(), email: text(), password_minimum: 10, errors: errors.clone() };
             for captcha in [None, Some(CaptchaView { script: "https://captcha.example/api.js", class: "box", site_key: text() })] {
-                let check = Check { step: "/sign-up", challenge: text(), bits: 16, captcha, errors: errors.clone() };
+                let check = Check { step: "/sign-up", back: "/sign-up", challenge: text(), bits: 16, captcha, errors: errors.clone() };
                 add(&format!("check {name}"), pages.render(&check, &frame));
             }
             add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
