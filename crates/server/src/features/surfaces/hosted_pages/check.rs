@@ -28,12 +28,29 @@ pub enum Step {
     NewByCode,
     SignUp,
     VerifyEmail,
+    ConfirmSignIn,
+    Mfa,
+    MfaEnroll,
+    MfaEnrollSms,
+    ChooseOrganization,
     ForgotPassword,
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::SignIn, Self::Password, Self::Code, Self::NewByCode, Self::SignUp, Self::VerifyEmail, Self::ForgotPassword];
+    const ALL: [Self; 12] = [
+        Self::SignIn,
+        Self::Password,
+        Self::Code,
+        Self::NewByCode,
+        Self::SignUp,
+        Self::VerifyEmail,
+        Self::ConfirmSignIn,
+        Self::Mfa,
+        Self::MfaEnroll,
+        Self::MfaEnrollSms,
+        Self::ChooseOrganization,
+        Self::ForgotPassword,
+    ];
 
     /// What the check's own address and form call it.
     const fn name(self) -> &'static str {
@@ -51,6 +68,11 @@ impl Step {
             Self::Code => "/sign-in/code",
             Self::SignUp => "/sign-up",
             Self::VerifyEmail => "/verify-email",
+            Self::ConfirmSignIn => "/confirm-sign-in",
+            Self::Mfa => "/mfa",
+            Self::MfaEnroll => "/mfa/enroll",
+            Self::MfaEnrollSms => "/mfa/enroll/sms",
+            Self::ChooseOrganization => "/choose-organization",
             Self::ForgotPassword => "/forgot-password",
         }
     }
@@ -62,9 +84,9 @@ impl Step {
 
     const fn purpose(self) -> Purpose {
         match self {
-            Self::SignIn | Self::Password | Self::Code | Self::VerifyEmail => Purpose::SignIn,
             Self::SignUp | Self::NewByCode => Purpose::SignUp,
             Self::ForgotPassword => Purpose::Mail,
+            _ => Purpose::SignIn,
         }
     }
 

@@ -1,4 +1,6 @@
-use axum::http::HeaderName;
+use axum::http::{HeaderName, Method};
+use gatewright_jose::totp;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::features::credentials::visitor_checks::TRIES;
@@ -175,6 +177,32 @@ async fn to_password<'a>(app: &'a TestApp, email: &str) -> (Browser<'a>, Answer)
     let next = browser.submit(&page, "/sign-in", &[("email", email)]).await;
     let page = browser.follow(next).await;
     (browser, page)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_42_a_crowded_network_keeps_nobody_from_a_second_factor_or_a_passkey() {
+    let app = narrow(On::Sqlite, ChallengeProvider::ProofOfWork).await;
+    let user = app.user(EMAIL, PASSWORD).await;
+    let factors = format!("/user_management/users/{}/auth_factors", user["id"].as_str().unwrap());
+    let secret = "jbsw y3dp ehpk 3pxp";
+    let enrolled = app.api(Method::POST, &factors, json!({"type": "totp", "totp_secret": secret})).await;
+    assert_eq!(enrolled.status, 201, "{}", enrolled.text);
+    let (mut browser, page) = to_password(&app, EMAIL).await;
+    let next = browser.submit(&page, "/sign-in/password", &[("password", PASSWORD)]).await;
+    let page = browser.follow(next).await;
+    assert!(page.text.contains("action=\"/mfa\""), "{}", page.text);
+    crowd(&app, "203.0.113.9").await;
+    let code = totp::code(&totp::parse_secret(secret).unwrap(), totp::step_at(app.now())).reveal().clone();
+    let sent = browser.submit(&page, "/mfa", &[("code", &code)]).await;
+    assert!(is_check(&sent), "{} {}", sent.status, sent.text);
+    let check = browser.follow(sent).await;
+    let passed = browser.submit(&check, "/check", &[("solution", &solution(&check))]).await;
+    assert!(passed.location().is_some_and(|there| there.starts_with("/mfa?request=")), "{}", passed.text);
+    let page = browser.follow(passed).await;
+    let done = browser.submit(&page, "/mfa", &[("code", &code)]).await;
+    assert!(done.location_parameter("code").is_some(), "{} {}", done.status, done.text);
+    let (mut browser, page) = open(&app, "203.0.113.9", "").await;
+    assert!(is_check(&browser.submit(&page, "/sign-in/passkey", &[("credential", "{}")]).await));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use gatewright_db::DbError;
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::view::{ChooseOrganization, FormError, OrganizationOption};
 use super::wait::Waiting;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
@@ -13,7 +14,6 @@ use crate::features::flows::authenticate::{self, Attempt, OrganizationChoice, St
 use crate::features::flows::{authorize, radar};
 use crate::features::records::users::{self, User};
 use crate::platform::cx::Cx;
-use crate::platform::rate_limit::Limited;
 use crate::web::extract::FormFields;
 use crate::web::page::{Problem, Refused, Visit};
 
@@ -26,9 +26,13 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
 pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(chooser) = find_chooser(&cx, &waiting).await? else { return Ok(waiting.go("/sign-in")) };
-    if let Err(Limited { retry_after }) = limits::count_network(&cx, &visit).await? {
-        let error = super::sign_in::too_many(Limited { retry_after });
-        return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, chooser, vec![error]));
+    match limits::admit(&cx, &visit, &waiting, Step::ChooseOrganization).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => {
+            let error = super::sign_in::too_many(limited);
+            return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, chooser, vec![error]));
+        }
     }
     let chosen = form.text("organization_id").to_owned();
     if !chooser.choices.iter().any(|choice| choice.id == chosen) {

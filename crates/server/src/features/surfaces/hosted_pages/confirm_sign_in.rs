@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use gatewright_db::DbError;
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::sign_in::{code_error, too_many};
 use super::view::{ConfirmSignIn, FormError};
 use super::wait::{Waiting, signals};
@@ -45,11 +46,13 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    let (environment, key) = (&waiting.request.environment, stopped.user.email.key());
-    for counted in [limits::count_network(&cx, &visit).await?, limits::count_code(&cx, &visit, environment, key).await?] {
-        if let Err(limited) = counted {
-            return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
-        }
+    match limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    }
+    if let Err(limited) = limits::count_code(&cx, &visit, &waiting.request.environment, stopped.user.email.key()).await? {
+        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
     }
     match redeem(&cx, &visit, &waiting, &stopped, code).await? {
         None => Err(Refused::page(Problem::RequestExpired)),
@@ -99,8 +102,10 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(stopped) = find_stopped(&cx, &waiting).await? else { return Err(Refused::page(Problem::RequestExpired)) };
     let again = |limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &stopped, false, vec![too_many(limited)]));
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return again(limited);
+    match limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(limited),
     }
     let attempt = Attempt {
         second_factor: stopped.pending.second_factor,

@@ -10,7 +10,8 @@ use gatewright_base::Timestamp;
 use gatewright_db::DbError;
 use serde_json::json;
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::sign_in;
 use super::view::{FormError, NewPasskey};
 use super::wait::{Waiting, is_blocked, signals};
@@ -55,8 +56,10 @@ pub async fn submit_sign_in(State(cx): State<Cx>, visit: Visit, form: FormFields
     if !passkeys::are_allowed(&cx, &waiting.client.environment) {
         return Err(Refused::page(Problem::NotFound));
     }
-    if let Err(limited) = limits::count_network(&cx, &visit).await? {
-        return again(StatusCode::TOO_MANY_REQUESTS, sign_in::too_many(limited));
+    match limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, sign_in::too_many(limited)),
     }
     let asked = Asked::Browser { browser_hash: visit.browser.hash() };
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };

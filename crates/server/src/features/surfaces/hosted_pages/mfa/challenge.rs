@@ -11,6 +11,8 @@ use crate::features::credentials::authentication_factors::{self, ChallengeId, Fa
 use crate::features::credentials::methods::SecondFactor;
 use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
 use crate::features::flows::authenticate::{Origin, StepUp};
+use crate::features::surfaces::hosted_pages::check::Step;
+use crate::features::surfaces::hosted_pages::limits::{self, Over};
 use crate::features::surfaces::hosted_pages::sign_in::too_many;
 use crate::features::surfaces::hosted_pages::view::FormError;
 use crate::features::surfaces::hosted_pages::wait::{Waiting, go};
@@ -46,8 +48,10 @@ pub async fn send(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Resul
     let Some(answer @ Answer::Factor(factor)) = choose(&half, form.text("factor")) else { return Ok(waiting.go("/mfa")) };
     let again = sent(&cx, &waiting, &half, factor).is_some();
     let refuse = |status, error| Ok(page(&cx, &visit, &waiting, status, &half, &answer, false, vec![error]));
-    if let Err(limited) = crate::features::surfaces::hosted_pages::limits::count_network(&cx, &visit).await? {
-        return refuse(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+    match limits::admit(&cx, &visit, &waiting, Step::Mfa).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return refuse(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
     }
     let asked = match authentication_factors::challenge(&cx, &waiting.request.environment, &factor.id, visit.lang, None).await {
         Ok(Some(asked)) => asked,
@@ -78,8 +82,10 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.is_empty() {
         return again(RETRY, answer.missing());
     }
-    if let Err(limited) = count_try(&cx, &visit, &waiting, &half.user).await? {
-        return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
+    match count_try(&cx, &visit, &waiting, Step::Mfa, &half.user).await? {
+        Ok(()) => {}
+        Err(Over::Check(there)) => return Ok(*there),
+        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
     }
     let given = match &answer {
         Answer::RecoveryCode => GivenFactor::RecoveryCode(code),

@@ -19,7 +19,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use gatewright_db::{DbError, Tx};
 
-use super::limits;
+use super::check::Step;
+use super::limits::{self, Over};
 use super::wait::Waiting;
 use crate::features::credentials::authentication_factors::{
     self, ChallengeId, Factor, FactorId, FactorKind, NotMade, Refused as CodeRefused,
@@ -33,7 +34,6 @@ use crate::features::flows::radar;
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
-use crate::platform::rate_limit::Limited;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
 use crate::web::page::{Problem, Refused, Visit};
@@ -101,12 +101,12 @@ async fn cancel(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<
 }
 
 /// One try of a code, counted as those of passwords are. The factor itself counts wrong ones, too.
-async fn count_try(cx: &Cx, visit: &Visit, waiting: &Waiting, user: &User) -> Result<Result<(), Limited>, ApiError> {
-    let counted = limits::count_network(cx, visit).await?;
-    if counted.is_err() {
-        return Ok(counted);
+async fn count_try(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step, user: &User) -> Result<Result<(), Over>, ApiError> {
+    if let Err(over) = limits::admit(cx, visit, waiting, step).await? {
+        return Ok(Err(over));
     }
-    limits::count_code(cx, visit, &waiting.request.environment, user.email.key()).await
+    let counted = limits::count_code(cx, visit, &waiting.request.environment, user.email.key()).await?;
+    Ok(counted.map_err(Over::Wait))
 }
 
 /// A challenge for a code that an authenticator app shows by itself. `None`: the factor is gone.
