@@ -106,8 +106,7 @@ enum Provider {
 #[utoipa::path(get, path = "/user_management/authorize", operation_id = "authorize", tag = "user-management.authentication",
     params(AuthorizeParams), responses((status = 302, description = "To the hosted pages or back to the app")), security(()))]
 async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: HeaderMap, query: Query) -> Result<Response, Refused> {
-    let limit = Limit { name: "authorize", tries: cx.config().limits.authorize_per_ip, window: std::time::Duration::from_secs(60) };
-    count(&cx, limit, &peer.network()).await?.map_err(ApiError::from)?;
+    super::count_begun(&cx, &peer).await?;
     let (mut client, redirect_uri) = load_client(&cx, &query).await?;
     let state = read_state(&query).unwrap_or_default();
     let back = |error: RequestError| {

@@ -24,9 +24,10 @@ use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::rate_limit::{Limit, count};
+use crate::web::client::Peer;
 use crate::web::error::ApiError;
-use crate::web::form::Browser;
-use crate::web::page;
+use crate::web::page::{self, Visit};
 
 pub fn feature() -> Feature {
     Feature::default().api(http::routes()).job(crate::platform::jobs::Job {
@@ -60,8 +61,17 @@ pub struct ForPage {
     pub email: Option<String>,
 }
 
+/// One sign-in begun from this network: each writes a row, for whoever asks.
+async fn count_begun(cx: &Cx, peer: &Peer) -> Result<(), ApiError> {
+    let limit = Limit { name: "authorize", tries: cx.config().limits.authorize_per_ip, window: std::time::Duration::from_secs(60) };
+    count(cx, limit, &peer.network()).await??;
+    Ok(())
+}
+
 /// Begins a sign-in for a page of our own: the way to its first page, which asks, whatever session there is.
-pub async fn begin_for_page(cx: &Cx, browser: &Browser, wanted: ForPage) -> Result<Response, DbError> {
+pub async fn begin_for_page(cx: &Cx, visit: &Visit, wanted: ForPage) -> Result<Response, ApiError> {
+    count_begun(cx, &visit.peer).await?;
+    let browser = &visit.browser;
     let ForPage { environment, client_id, path, organization_id, email } = wanted;
     let (id, now) = (RequestId::mint(cx.now(), cx.rng()), cx.now());
     let new = AuthorizationRequest::new(id, environment, client_id, Target::Page { path }, browser.hash(), now);

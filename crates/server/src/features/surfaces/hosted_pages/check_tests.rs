@@ -227,6 +227,24 @@ async fn a_provider_that_cannot_be_asked_lets_nobody_pass_and_only_its_page_may_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_73_rows_of_sign_ins_that_pages_begin_are_counted_like_those_of_apps() {
+    let app = TestApp::start_with(On::Sqlite, |config| (config.limits.enabled, config.limits.authorize_per_ip) = (true, 3)).await;
+    let asked = app.anonymous(Method::POST, "/user_management/authorize/device", json!({"client_id": app.tenant.client_id})).await;
+    let mut browser = app.browser();
+    let page = browser.get("/device").await;
+    let user_code = asked.body["user_code"].as_str().unwrap();
+    assert_eq!(browser.submit(&page, "/device", &[("user_code", user_code)]).await.status, 303);
+    let (device, passkey) = (format!("/device/confirm?user_code={user_code}"), format!("/passkeys/new?client_id={}", app.tenant.client_id));
+    for path in [&device, &passkey, &device] {
+        assert_eq!(browser.get(path).await.status, 303, "{path}");
+    }
+    for path in [&device, &passkey] {
+        let refused = browser.get(path).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("60")), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_checks_off_whoever_is_over_the_limit_waits() {
     let app = narrow(On::Sqlite, ChallengeProvider::Off).await;
     crowd(&app, "203.0.113.9").await;

@@ -186,7 +186,7 @@ async fn sign_in_first(cx: &Cx, visit: &Visit, code: &DeviceCode, organization: 
         organization_id: organization,
         email: None,
     };
-    Ok(authorize::begin_for_page(cx, &visit.browser, wanted).await?)
+    Ok(authorize::begin_for_page(cx, visit, wanted).await?)
 }
 
 fn confirm_path(user_code: &str) -> String {

@@ -96,7 +96,7 @@ pub async fn show_new(State(cx): State<Cx>, visit: Visit) -> Result<Response, Re
         }
         _ => {
             let wanted = ForPage { environment: client.environment.id, client_id, path, organization_id: None, email: None };
-            Ok(authorize::begin_for_page(&cx, &visit.browser, wanted).await?)
+            Ok(authorize::begin_for_page(&cx, &visit, wanted).await?)
         }
     }
 }

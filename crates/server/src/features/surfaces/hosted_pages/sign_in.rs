@@ -146,12 +146,8 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
     if let Err(limited) = limits::count_invited(cx, waiting.invitation.as_ref()).await? {
         return Ok(no_code_now(cx, visit, waiting, email, limited));
     }
-    match limits::admit_new_by_code(cx, visit, waiting, email.key()).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => {
-            return Ok(code_page(cx, visit, waiting, StatusCode::TOO_MANY_REQUESTS, email, false, vec![too_many(limited)]));
-        }
+    if let Err(over) = limits::admit_new_by_code(cx, visit, waiting, email.key()).await? {
+        return over.answer(|limited| Ok(no_code_now(cx, visit, waiting, email, limited)));
     }
     let again = waiting.request.magic_auth_id.is_some();
     let environment = &waiting.client.environment;

@@ -238,8 +238,6 @@ async fn choose_client(cx: &Cx, visit: &Visit) -> Result<String, Instead> {
 
 /// To the pages of a sign-in, which come back to `page`.
 pub async fn sign_in_first(cx: &Cx, visit: &Visit, client: &Client, email: Option<String>, page: Page) -> Result<Instead, Instead> {
-    let limit = Limit { name: "authorize", tries: cx.config().limits.authorize_per_ip, window: std::time::Duration::from_secs(60) };
-    count(cx, limit, &visit.peer.network()).await?.map_err(ApiError::from)?;
     let wanted = ForPage {
         environment: client.environment.id.clone(),
         client_id: client.id.to_string(),
@@ -247,7 +245,7 @@ pub async fn sign_in_first(cx: &Cx, visit: &Visit, client: &Client, email: Optio
         organization_id: None,
         email,
     };
-    Ok(Instead::Page(Box::new(authorize::begin_for_page(cx, &visit.browser, wanted).await?)))
+    Ok(Instead::Page(Box::new(authorize::begin_for_page(cx, visit, wanted).await?)))
 }
 
 pub fn go(location: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Instead {
