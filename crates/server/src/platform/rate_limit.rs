@@ -21,6 +21,13 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
+impl Limited {
+    /// The wait as a page says it.
+    pub fn minutes(self) -> u32 {
+        u32::try_from(self.retry_after.as_secs().div_ceil(60).max(1)).unwrap_or(u32::MAX)
+    }
+}
+
 /// Counts one try of `subject` and says whether it is still within the limit.
 ///
 /// The key is hashed: addresses and e-mails do not lie about in a table of counters.

@@ -96,6 +96,12 @@ impl ApiError {
         error
     }
 
+    /// What a 429 is about.
+    pub fn limit(&self) -> Option<Limited> {
+        let seconds = self.retry_after.filter(|_| self.status == StatusCode::TOO_MANY_REQUESTS)?;
+        Some(Limited { retry_after: std::time::Duration::from_secs(seconds) })
+    }
+
     /// 503: nothing was changed, and the same request may succeed soon.
     pub fn unavailable() -> Self {
         let mut error = Self::message(StatusCode::SERVICE_UNAVAILABLE, "The service is busy. Try again in a moment.");

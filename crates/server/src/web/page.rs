@@ -1,7 +1,7 @@
 //! Answering a browser: a page in the person's language, with the headers that hold it to the rules, or a redirect.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use axum::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use super::problem::ErrorPage;
 pub use super::problem::{Action, ActionLabel, Problem};
 use crate::features::records::environments;
 use crate::platform::cx::Cx;
+use crate::platform::rate_limit::Limited;
 
 const LANG_COOKIE: &str = "gw_lang";
 const LANG_SECONDS: i64 = 365 * 86_400;
@@ -110,6 +111,9 @@ impl Visit {
         headers.insert(CONTENT_SECURITY_POLICY, policy(form_origin, cx.config().brand.logo_url.as_deref(), allowed));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.append(SET_COOKIE, self.browser.cookie(cx));
+        if let Some(minutes) = (status == StatusCode::TOO_MANY_REQUESTS).then(|| minutes_on(view)).flatten() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(60 * minutes));
+        }
         if let Some(lang) = self.chosen_lang {
             headers.append(SET_COOKIE, cookies::set(cx.config(), LANG_COOKIE, lang.code(), Some(LANG_SECONDS)));
         }
@@ -128,6 +132,13 @@ impl Visit {
         let page = ErrorPage { problem, primary, secondary: None, reference: self.reference.clone(), at: cx.now() };
         self.page(cx, status, &page, "", None)
     }
+}
+
+/// How long a page tells somebody to wait who is over a limit: the header says the same.
+fn minutes_on(view: &impl View) -> Option<u64> {
+    let shown = serde_json::to_value(view).ok()?;
+    let told = shown["errors"][0]["args"]["count"].as_u64();
+    told.or_else(|| shown["problem"]["args"]["count"].as_u64())
 }
 
 /// Origins of somebody else that one page needs beside our own: the check that an operator has chosen.
@@ -203,7 +214,7 @@ impl IntoResponse for Refused {
             }
             Self::Api(error) => {
                 let problem = match error.status() {
-                    StatusCode::TOO_MANY_REQUESTS => Some(Problem::TooManyTries { minutes: 1 }),
+                    StatusCode::TOO_MANY_REQUESTS => Some(Problem::TooManyTries { minutes: error.limit().map_or(1, Limited::minutes) }),
                     status if status.is_server_error() => Some(Problem::Broken),
                     _ => None,
                 };
@@ -240,8 +251,8 @@ pub async fn draw(
         _ => None,
     };
     let mut page = visit.problem(&cx, problem, start);
-    if let Some(wait) = response.headers().get(axum::http::header::RETRY_AFTER) {
-        page.headers_mut().insert(axum::http::header::RETRY_AFTER, wait.clone());
+    if let Some(wait) = response.headers().get(RETRY_AFTER) {
+        page.headers_mut().insert(RETRY_AFTER, wait.clone());
     }
     if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS {
         *page.status_mut() = response.status();

@@ -249,7 +249,20 @@ async fn with_checks_off_whoever_is_over_the_limit_waits() {
     let app = narrow(On::Sqlite, ChallengeProvider::Off).await;
     crowd(&app, "203.0.113.9").await;
     let (mut browser, page) = open(&app, "203.0.113.9", "").await;
-    assert_eq!(browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await.status, 429);
+    let refused = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("60")), "{}", refused.text);
+    // An hour is over later than a minute, and the page says so too.
+    let later = std::time::Duration::from_secs(61);
+    for number in 0..3 {
+        app.clock.advance(later);
+        let (mut browser, page) = open(&app, "203.0.113.9", "&screen_hint=sign-up").await;
+        let filled = [("email", format!("new{number}@example.test")), ("password", PASSWORD.to_owned())];
+        let filled: Vec<(&str, &str)> = filled.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = browser.submit(&page, "/sign-up", &filled).await;
+        let wait = (number == 2).then_some("3480");
+        assert_eq!((answer.status, answer.header("retry-after")), (if number == 2 { 429 } else { 303 }, wait), "{}", answer.text);
+        assert!(number < 2 || answer.text.contains("58 minutes"), "{}", answer.text);
+    }
     let request = attribute(&page, "name=\"request\" value").to_owned();
     let check = browser.get(&format!("/check?request={request}&step=https://evil.example")).await;
     assert_eq!(check.location().as_deref(), Some(format!("/sign-in?request={request}").as_str()));

@@ -18,7 +18,6 @@ use crate::features::flows::radar;
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
-use crate::platform::rate_limit::Limited;
 use crate::web::extract::FormFields;
 use crate::web::page::{Problem, Refused, Visit};
 
@@ -116,8 +115,10 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     };
     match waiting.wait_for(&cx, &attempt, StepUp::RadarChallenge).await {
         Ok(()) => Ok(super::wait::go(&format!("/confirm-sign-in?request={}&sent=again", waiting.id()), [])),
-        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(Limited { retry_after: std::time::Duration::from_secs(60) }),
-        Err(error) => Err(error.into()),
+        Err(error) => match error.limit() {
+            Some(limited) => again(limited),
+            None => Err(error.into()),
+        },
     }
 }
 

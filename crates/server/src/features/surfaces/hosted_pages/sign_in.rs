@@ -214,8 +214,7 @@ pub(super) fn code_error(reason: CodeRefused) -> FormError {
 }
 
 pub(super) fn too_many(limited: Limited) -> FormError {
-    let minutes = limited.retry_after.as_secs().div_ceil(60).max(1);
-    FormError::TooManyTries { minutes: u32::try_from(minutes).unwrap_or(60) }
+    FormError::TooManyTries { minutes: limited.minutes() }
 }
 
 pub(super) fn email_of(waiting: &Waiting) -> Option<EmailAddress> {

@@ -23,7 +23,6 @@ use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::platform::events::Event;
 use crate::platform::mail::views::AccountExists;
-use crate::platform::rate_limit::Limited;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
 use crate::web::page::{Problem, Refused, Visit};
@@ -259,8 +258,10 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let attempt = Attempt { second_factor: pending.second_factor, radar, ..waiting.attempt(&cx, &visit, user, pending.method) };
     match waiting.start_verification(&cx, &attempt).await {
         Ok(()) => Ok(sent),
-        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => again(Limited { retry_after: std::time::Duration::from_secs(60) }),
-        Err(error) => Err(error.into()),
+        Err(error) => match error.limit() {
+            Some(limited) => again(limited),
+            None => Err(error.into()),
+        },
     }
 }
 

@@ -39,7 +39,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let environment = signed_in.client.environment.id.clone();
     let prepared = match email_changes::prepare(&cx, &environment, &signed_in.user, &new_email, &asked(&visit)).await {
         Ok(prepared) => prepared,
-        Err(MailRefused::TooMany(_) | MailRefused::DailyQuota(_)) => return again(TOO_MANY, FormError::TooManyTries { minutes: 1 }),
+        Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
+            return again(TOO_MANY, FormError::TooManyTries { minutes: limited.minutes() });
+        }
         Err(MailRefused::Db(error)) => return Err(error.into()),
     };
     let scribe = signed_in.scribe(&cx);

@@ -357,7 +357,7 @@ fn phone_code_page(
 fn not_made(problem: NotMade) -> Result<(StatusCode, FormError), Instead> {
     match problem {
         NotMade::TooMany => Ok((RETRY, FormError::TooManyFactors)),
-        NotMade::Limited(_) => Ok((TOO_MANY, FormError::TooManyTries { minutes: 1 })),
+        NotMade::Limited(limited) => Ok((TOO_MANY, FormError::TooManyTries { minutes: limited.minutes() })),
         other => Err(other.into()),
     }
 }

@@ -164,7 +164,8 @@ async fn go_on(cx: &Cx, visit: &Visit, waiting: &Waiting, half: Half, proved: Se
 /// Why there is no factor or no challenge, on a page.
 fn problem_of(problem: NotMade) -> Refused {
     match problem {
-        NotMade::TooMany | NotMade::Limited(_) => Refused::page(Problem::TooManyTries { minutes: 60 }),
+        NotMade::TooMany => Refused::page(Problem::TooManyTries { minutes: 60 }),
+        NotMade::Limited(limited) => ApiError::limited(limited).into(),
         NotMade::UnknownUser => Refused::page(Problem::RequestExpired),
         NotMade::NoSender | NotMade::TooLong => Refused::page(Problem::NotFound),
         NotMade::Db(error) => error.into(),
