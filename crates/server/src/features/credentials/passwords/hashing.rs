@@ -38,33 +38,47 @@ impl std::fmt::Debug for Verdict {
     }
 }
 
-/// The hash to store: argon2id with the configured costs, in PHC form. The policy is checked before.
-pub async fn hash(cx: &Cx, password: &Secret<String>) -> Result<String, Busy> {
-    let (fresh, password) = (Fresh::new(cx), password.clone());
-    on_a_hashing_thread(cx, Asker::Anybody, move || fresh.hash(&password)).await?.ok_or(Busy)
-}
-
-/// Who asks for a check. Strangers may fill the queue; beside it are places for devices that their owner has signed in from.
+/// Who asks for a hash. Strangers may fill the queue; beside it are places for devices that their owner has signed in from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     Anybody,
     KnownDevice,
 }
 
-/// Checks `password` against the stored hash. With `None` (nobody of that name, or no password) it does the same work and
-/// says no, so that time does not tell who exists.
-pub async fn verify(cx: &Cx, stored: Option<String>, password: &Secret<String>) -> Result<Verdict, Busy> {
-    verify_for(cx, Asker::Anybody, stored, password).await
+/// A place in the queue, or at the thread. Whoever counts a try takes it before, so that no try is counted in vain.
+#[derive(Debug)]
+pub struct Place {
+    _held: OwnedSemaphorePermit,
 }
 
-/// [`verify`], for somebody who may be known.
-pub async fn verify_for(cx: &Cx, asker: Asker, stored: Option<String>, password: &Secret<String>) -> Result<Verdict, Busy> {
+pub fn take_place(cx: &Cx, asker: Asker) -> Result<Place, Busy> {
+    let kept = match asker {
+        Asker::Anybody => cx.config().passwords.places_of_known_devices(),
+        Asker::KnownDevice => 0,
+    };
+    if cx.hashing_places().available_permits() <= kept {
+        return Err(Busy);
+    }
+    let permit = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
+    Ok(Place { _held: permit })
+}
+
+/// The hash to store: argon2id with the configured costs, in PHC form. The policy is checked before.
+pub async fn hash(cx: &Cx, password: &Secret<String>) -> Result<String, Busy> {
+    let place = take_place(cx, Asker::Anybody)?;
+    let (fresh, password) = (Fresh::new(cx), password.clone());
+    on_a_hashing_thread(cx, place, move || fresh.hash(&password)).await?.ok_or(Busy)
+}
+
+/// Checks `password` against the stored hash. With `None` (nobody of that name, or no password) it does the same work and
+/// says no, so that time does not tell who exists.
+pub async fn verify(cx: &Cx, place: Place, stored: Option<String>, password: &Secret<String>) -> Result<Verdict, Busy> {
     // No stored password is that long, whoever asks.
     if password.reveal().len() > MAX_BYTES {
         return Ok(Verdict { matches: false, rehash: None });
     }
     let (fresh, password) = (Fresh::new(cx), password.clone());
-    on_a_hashing_thread(cx, asker, move || {
+    on_a_hashing_thread(cx, place, move || {
         let Some(stored) = stored.and_then(|text| text.parse::<ImportedHash>().ok()) else {
             std::hint::black_box(fresh.hash(&password));
             return Verdict { matches: false, rehash: None };
@@ -76,22 +90,11 @@ pub async fn verify_for(cx: &Cx, asker: Asker, stored: Option<String>, password:
     .await
 }
 
-/// Whether there is a place in the queue: for those who do something before they ask for a check that would be in vain without one.
-pub fn check_queue(cx: &Cx, asker: Asker) -> Result<(), Busy> {
-    let kept = match asker {
-        Asker::Anybody => cx.config().passwords.places_of_known_devices(),
-        Asker::KnownDevice => 0,
-    };
-    if cx.hashing_places().available_permits() > kept { Ok(()) } else { Err(Busy) }
-}
-
-async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, asker: Asker, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
-    check_queue(cx, asker)?;
-    let place = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
+async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, place: Place, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
     let turn = cx.hashing().clone().acquire_owned().await.map_err(|_| Busy)?;
     cx.metrics().password_hashes.inc();
     // The permits go along: a caller who hangs up does not free the core that still works for it.
-    let held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);
+    let held = (place, turn);
     let hashed = cx.low_priority_threads().run(move || {
         let _held = held;
         work()

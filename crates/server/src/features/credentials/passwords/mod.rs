@@ -11,7 +11,7 @@ mod store;
 mod tests;
 mod tries;
 
-pub use hashing::{Asker, Busy, check_queue, hash, verify, verify_for};
+pub use hashing::{Asker, Busy, hash, take_place, verify};
 pub use imported::{HashType, ImportedHash, SaltPosition};
 pub use model::{MAX_BYTES, Owner, Weakness};
 pub use store::{delete, find, replace_if_same, upsert};

@@ -45,7 +45,7 @@ pub async fn password(
     device: Option<&str>,
 ) -> Result<Option<User>, ApiError> {
     let asker = if device.is_some() { Asker::KnownDevice } else { Asker::Anybody };
-    passwords::check_queue(cx, asker)?;
+    let place = passwords::take_place(cx, asker)?;
     let (id, address) = (environment.clone(), email.clone());
     let (user, stored) = cx
         .db()
@@ -64,7 +64,7 @@ pub async fn password(
     // With no try left the password is not looked at, and the work is that of looking.
     let reason = if taken.is_some() { "invalid_credentials" } else { "too_many_failed_attempts" };
     let stored = stored.filter(|_| taken.is_some());
-    let verdict = passwords::verify_for(cx, asker, stored.clone(), password).await?;
+    let verdict = passwords::verify(cx, place, stored.clone(), password).await?;
     let environment = environment.clone();
     let (true, Some(taken)) = (verdict.matches, taken) else {
         let (email, origin, scribe) = (email.as_str().to_owned(), origin.clone(), cx.scribe(Actor::System));

@@ -4,7 +4,6 @@ use gatewright_base::Secret as Hidden;
 
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::methods::Method;
-use crate::features::credentials::passwords;
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_invitation;
 use crate::features::flows::authenticate::limits::{Place, Tried};
@@ -30,10 +29,8 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
             "Email and password sign-in is switched off in this environment.",
         ));
     }
-    let Some(email) = EmailAddress::parse(&typed) else {
-        passwords::verify(cx, None, &password).await?;
-        return Err(wrong_credentials());
-    };
+    // Nobody has what is no address, so no work has to look like somebody's.
+    let email = EmailAddress::parse(&typed).ok_or_else(wrong_credentials)?;
     let device = limits::count_try(cx, &call.client.environment.id, &email, &place, Tried::Password).await?;
     proofs::check_domain(cx, &call.client.environment, &email, Method::Password).await?;
     let proved = proofs::password(cx, &call.client.environment.id, &email, &password, &call.origin, device.as_deref()).await?;
