@@ -60,7 +60,7 @@ pub struct OutboundRequest {
 pub struct OutboundAnswer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The first [`MAX_BODY`] octets.
+    /// The first octets of it, [`MAX_BODY`] at most if nobody asked for more.
     pub body: Vec<u8>,
 }
 
@@ -141,6 +141,11 @@ impl Outbound {
 
     /// Sends one request and waits for its answer. Dropping the future closes the connection.
     pub async fn send(&self, request: OutboundRequest) -> Result<OutboundAnswer, OutboundError> {
+        self.send_and_read(request, MAX_BODY).await
+    }
+
+    /// [`Outbound::send`], for an answer of which `most` octets are looked at.
+    pub async fn send_and_read(&self, request: OutboundRequest, most: usize) -> Result<OutboundAnswer, OutboundError> {
         let target = Target::parse(&request.url, &self.permitted)?;
         let head = head(&request, &target)?;
         let timeout = request.timeout.min(MAX_TIMEOUT);
@@ -148,7 +153,7 @@ impl Outbound {
             // Never closed, and waiting for a place is part of the time.
             let _place = self.places.acquire().await;
             let stream = self.reach(&target, None).await?;
-            exchange(stream, head.map(|()| Full::new(Bytes::from(request.body)))).await
+            exchange(stream, head.map(|()| Full::new(Bytes::from(request.body))), most).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(OutboundError::TimedOut))
     }
@@ -275,13 +280,13 @@ fn head(request: &OutboundRequest, target: &Target) -> Result<Request<()>, Outbo
     Ok(head)
 }
 
-async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<OutboundAnswer, OutboundError> {
+async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>, most: usize) -> Result<OutboundAnswer, OutboundError> {
     let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).max_headers(100).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
     let answering = async move {
         let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Ok(OutboundAnswer { status, headers, body: read(answer.into_body()).await? })
+        Ok(OutboundAnswer { status, headers, body: read(answer.into_body(), most).await? })
     };
     // The connection moves the octets, here and not on a task of its own: who stops waiting closes it.
     tokio::pin!(answering, connection);
@@ -293,13 +298,13 @@ async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Res
 }
 
 /// The beginning of a body.
-async fn read(mut incoming: Incoming) -> Result<Vec<u8>, OutboundError> {
+async fn read(mut incoming: Incoming, most: usize) -> Result<Vec<u8>, OutboundError> {
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-        let room = MAX_BODY - body.len();
+        let room = most - body.len();
         body.extend_from_slice(&data[..data.len().min(room)]);
-        if body.len() == MAX_BODY {
+        if body.len() == most {
             break;
         }
     }

@@ -8,10 +8,12 @@ use sha1::{Digest, Sha1};
 use super::model::normalized;
 use crate::platform::cx::Cx;
 use crate::platform::metrics::BreachLabels;
-use crate::platform::outbound::{MAX_BODY, OutboundRequest};
+use crate::platform::outbound::OutboundRequest;
 
 /// Somebody waits for the answer with a form in front of them.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A range has a thousand or two thousand lines of forty octets today, and more with each breach.
+const MAX_RANGE: usize = 1 << 20;
 /// Hex digits of the digest that leave this machine: each beginning is that of a thousand known passwords, and of all unknown ones.
 const PREFIX: usize = 5;
 
@@ -57,12 +59,13 @@ async fn in_ranges(cx: &Cx, digest: [u8; 20]) -> bool {
         body: Vec::new(),
         timeout: TIMEOUT,
     };
-    let found = match cx.outbound().send(request).await {
+    let found = match cx.outbound().send_and_read(request, MAX_RANGE).await {
         Ok(answer) if answer.status == 200 => {
-            let cut = answer.body.len() >= MAX_BODY;
-            match is_in_range(&answer.body, suffix) {
-                false if cut => Err("the answer is too long".to_owned()),
-                found => Ok(found),
+            let cut = answer.body.len() >= MAX_RANGE;
+            match find_in_range(&answer.body, suffix) {
+                Some(false) if cut => Err("the answer is too long".to_owned()),
+                Some(found) => Ok(found),
+                None => Err("the answer is no range of digests".to_owned()),
             }
         }
         Ok(answer) => Err(format!("the answer is {}", answer.status)),
@@ -71,11 +74,17 @@ async fn in_ranges(cx: &Cx, digest: [u8; 20]) -> bool {
     counted(cx, "url", found)
 }
 
-/// Lines `SUFFIX:COUNT`; padding is lines with a count of zero.
-fn is_in_range(body: &[u8], suffix: &str) -> bool {
-    body.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()).any(|line| {
-        line.trim().split_once(':').is_some_and(|(known, count)| known.eq_ignore_ascii_case(suffix) && count.parse::<u64>() != Ok(0))
-    })
+/// Lines `SUFFIX:COUNT`; padding is lines with a count of zero. `None`: it is something else, such as the page of a proxy.
+fn find_in_range(body: &[u8], suffix: &str) -> Option<bool> {
+    let lines = body.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.trim().split_once(':'));
+    let all = |text: &str, is: fn(&u8) -> bool| !text.is_empty() && text.as_bytes().iter().all(is);
+    let mut known = lines
+        .filter(|(digest, count)| digest.len() == suffix.len() && all(digest, u8::is_ascii_hexdigit) && all(count, u8::is_ascii_digit))
+        .peekable();
+    if known.peek().is_none() && !body.trim_ascii().is_empty() {
+        return None;
+    }
+    Some(known.any(|(digest, count)| digest.eq_ignore_ascii_case(suffix) && count.bytes().any(|digit| digit != b'0')))
 }
 
 fn counted(cx: &Cx, source: &'static str, found: Result<bool, String>) -> bool {
@@ -96,12 +105,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_has_a_suffix_or_not_and_padding_is_nothing() {
+    fn row_43_a_range_has_a_suffix_or_not_padding_is_nothing_and_other_texts_are_no_range() {
         let body = b"0018A45C4D1DEF81644B54AB7F969B88D65:10\r\n00D4F6E8FA6EECAD2A3AA415EEC418D38EC:0\r\n";
-        assert!(is_in_range(body, "0018A45C4D1DEF81644B54AB7F969B88D65"));
-        assert!(is_in_range(body, "0018a45c4d1def81644b54ab7f969b88d65"));
-        assert!(!is_in_range(body, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"), "padding");
-        assert!(!is_in_range(body, "0018A45C4D1DEF81644B54AB7F969B88D6"));
-        assert!(!is_in_range(b"", "0018A45C4D1DEF81644B54AB7F969B88D65"));
+        assert_eq!(find_in_range(body, "0018A45C4D1DEF81644B54AB7F969B88D65"), Some(true));
+        assert_eq!(find_in_range(body, "0018a45c4d1def81644b54ab7f969b88d65"), Some(true));
+        assert_eq!(find_in_range(body, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"), Some(false), "padding");
+        assert_eq!(find_in_range(body, "0018A45C4D1DEF81644B54AB7F969B88D66"), Some(false));
+        let padding = b"00D4F6E8FA6EECAD2A3AA415EEC418D38EC:000";
+        assert_eq!(find_in_range(padding, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"), Some(false));
+        let huge = b"\xff\n00D4F6E8FA6EECAD2A3AA415EEC418D38EC:99999999999999999999999999";
+        assert_eq!(find_in_range(huge, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"), Some(true));
+        // A service without padding may know none that begin so.
+        assert_eq!(find_in_range(b"\r\n", "0018A45C4D1DEF81644B54AB7F969B88D65"), Some(false));
+        for other in ["<html><p>Sign in to the network: <a href=\"/\">here</a>", "{\"error\": \"gone\"}", "0018A45C:1", "\u{fffd}"] {
+            assert_eq!(find_in_range(other.as_bytes(), "0018A45C4D1DEF81644B54AB7F969B88D65"), None, "{other}");
+        }
     }
 }

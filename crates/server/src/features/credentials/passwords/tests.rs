@@ -301,6 +301,27 @@ async fn the_service_of_breaches_is_told_five_digits_and_nobody_waits_for_one_th
     assert_eq!(app.cx().metrics().breach_checks.get_or_create(&labels).get(), 1, "and is counted");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_43_a_range_of_many_breached_passwords_is_read_to_its_last_line() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://127.0.0.1:{}/range", listener.local_addr().unwrap().port());
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let mut body: String = (0..4_000).map(|number| format!("{number:035X}:{number}\r\n")).collect();
+            body += &format!("{}:7\r\n", &digest("tinker tailor soldier")[5..]);
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+        }
+    });
+    let app = TestApp::start_with(On::Sqlite, |config| config.passwords.breached_url = Some(url)).await;
+    let body = json!({"email": "a@example.com", "password": "tinker tailor soldier"});
+    let refused = app.api(Method::POST, "/user_management/users", body).await;
+    assert_eq!(refused.body["errors"][0]["code"], "password_breached", "{}", refused.text);
+    server.abort();
+}
+
 async fn waits(cx: &crate::platform::cx::Cx, asker: Asker) -> bool {
     match take_place(cx, asker) {
         Ok(place) => verify(cx, place, None, &secret(GOOD)).await.is_ok(),
