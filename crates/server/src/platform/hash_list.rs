@@ -11,6 +11,9 @@ use std::sync::Arc;
 const DIGITS: usize = 40;
 /// No line is longer: the digest, a colon, a count and the end of the line.
 const LONGEST_LINE: usize = 80;
+/// Lines that are looked at when it is opened. As many of a list with another order are in order by chance once in more tries than there
+/// are atoms.
+const PROBES: u64 = 64;
 /// What is left is read at once when it is this short.
 const BLOCK: u64 = 4_096;
 
@@ -25,17 +28,27 @@ struct Inner {
 }
 
 impl HashList {
-    /// Opens the list and looks at both ends: a file of another kind, or one that is not sorted, would answer no to everything.
+    /// Opens the list and looks at both ends and in between: a file of another kind, or one that is not sorted, would answer no to
+    /// nearly everything.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let list = Self(Arc::new(Inner { file, length }));
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let first = list.line_after(0)?.ok_or_else(|| wrong("it has no line SHA1:COUNT at its begin"))?;
-        let middle = list.line_after(length / 2)?;
         let last = list.last_line()?.ok_or_else(|| wrong("it has no line SHA1:COUNT at its end"))?;
-        let sorted = middle.is_none_or(|middle| first <= middle && middle <= last) && first <= last;
-        if sorted { Ok(list) } else { Err(wrong("it is not sorted by digest: take the list that is ordered by hash")) }
+        let mut seen = vec![first];
+        for part in 1..PROBES {
+            let offset = length / PROBES * part;
+            match list.line_after(offset)? {
+                Some(digest) => seen.push(digest),
+                // Within the last line there is none after it.
+                None if offset + LONGEST_LINE as u64 >= length => {}
+                None => return Err(wrong("it has lines that are not SHA1:COUNT")),
+            }
+        }
+        seen.push(last);
+        if seen.is_sorted() { Ok(list) } else { Err(wrong("it is not sorted by digest: take the list that is ordered by hash")) }
     }
 
     /// Whether `digest` is in the list. Reads from disk: not for an async thread.
@@ -140,6 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn row_43_the_first_and_the_last_line_are_found_however_the_file_is_written() {
+        for length in [1_usize, 2, 3, 94, 95, 96, 2_000] {
+            let mut digests: Vec<[u8; 20]> = (0..length).map(|number| digest(u32::try_from(number).unwrap())).collect();
+            digests.sort_unstable();
+            for (line_end, file_end, lower) in [("\n", "", false), ("\r\n", "", true), ("\n", "\n\n\n", true), ("\r\n", "\r\n", false)] {
+                let line = |digest: &[u8; 20]| String::from_utf8(hex(digest).to_vec()).unwrap() + ":1";
+                let text = digests.iter().map(line).collect::<Vec<_>>().join(line_end) + file_end;
+                let text = if lower { text.to_ascii_lowercase() } else { text };
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+                let list = HashList::open(file.path()).unwrap();
+                for digest in [digests[0], digests[length / 2], digests[length - 1]] {
+                    assert!(list.contains(&digest).unwrap(), "{length} {line_end:?} {file_end:?}");
+                }
+                assert!(!list.contains(&[0; 20]).unwrap() && !list.contains(&[255; 20]).unwrap());
+            }
+        }
+    }
+
+    #[test]
     fn a_file_that_is_no_sorted_list_is_refused_when_it_is_opened() {
         let sorted = |lines: &[&str]| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -149,6 +182,15 @@ mod tests {
         let (low, high) = ("0".repeat(40) + ":3", "F".repeat(40) + ":1");
         assert!(sorted(&[&low, &high]).is_ok());
         assert!(sorted(&[&high, &low]).unwrap_err().to_string().contains("not sorted"));
+        // In order at its ends and in its middle, as one in eight lists in the order of counts is.
+        let digits = |number: u32| format!("{number:040X}:1");
+        let shuffled: Vec<String> = (0..1_001).map(|number| digits(if number % 500 == 0 { number } else { 1_000 - number })).collect();
+        let shuffled: Vec<&str> = shuffled.iter().map(String::as_str).collect();
+        assert!(sorted(&shuffled).unwrap_err().to_string().contains("not sorted"));
+        let mut odd: Vec<String> = (0..1_001).map(digits).collect();
+        odd[300..700].fill("a line that is none".repeat(2));
+        let odd: Vec<&str> = odd.iter().map(String::as_str).collect();
+        assert!(sorted(&odd).unwrap_err().to_string().contains("lines that are not"));
         for wrong in [&[""][..], &["password"], &[&low, "rubbish"], &[&"0".repeat(32)]] {
             assert_eq!(sorted(wrong).unwrap_err().kind(), io::ErrorKind::InvalidData, "{wrong:?}");
         }
