@@ -151,7 +151,9 @@ async fn authenticate(
     let mut response = match answer {
         Ok(body) => {
             environments::note_use_of_client(&cx, &client);
+            // Support's device is not the user's.
             if let Some(id) = device_id
+                && body.impersonator.is_none()
                 && let Err(error) = devices::note(&cx, &client.environment.id, &body.user.id(), &id).await
             {
                 // The session is there; only the next wrong password would count as a stranger's.

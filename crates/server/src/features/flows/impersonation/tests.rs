@@ -6,6 +6,8 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::both_engines;
+use crate::features::credentials::devices;
+use crate::features::records::users::EmailAddress;
 use crate::testkit::{Answer, Browser, TestApp};
 
 const EMAIL: &str = "alice@example.test";
@@ -85,6 +87,18 @@ async fn impersonation(app: &TestApp, started: &Value) -> Value {
     let path = format!("/user_management/impersonations/{}", started["id"].as_str().unwrap());
     app.api(Method::GET, &path, Value::Null).await.body
 }
+
+both_engines!(row_48_supports_device_does_not_become_the_users, |app| async move {
+    let user = alice(&app).await;
+    let started = start(&app, &user, json!({})).await;
+    let done = press(&mut app.browser(), &started).await;
+    let code = done.location_parameter("code").unwrap();
+    let pair = app.authenticate(json!({"grant_type": "authorization_code", "code": code, "device_id": "sams laptop"})).await;
+    assert_eq!(pair.status, 200, "{}", pair.text);
+    let email = EmailAddress::parse(EMAIL).unwrap();
+    let known = devices::find_known(app.cx(), &app.tenant.environment, &email, "sams laptop").await.unwrap();
+    assert!(known.is_none(), "no tries of the user's password of its own");
+});
 
 both_engines!(row_48_support_acts_as_a_user_by_name_for_a_reason_and_the_user_stays_as_they_were, |app| async move {
     let user = alice(&app).await;
