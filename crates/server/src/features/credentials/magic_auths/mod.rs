@@ -81,16 +81,29 @@ pub enum Redemption {
     },
 }
 
-/// Makes a code for `email`. `browser_hash` binds it to the browser that asks; the API asks without.
-/// Counts the mail against the limits of the address.
+/// The browser that asks for a code, and alone may use it.
+#[derive(Clone, Debug)]
+pub struct InBrowser {
+    pub hash: String,
+    /// Whether the owner of the address has signed in in it.
+    pub is_known: bool,
+}
+
+/// Makes a code for `email`, for `browser`; the API asks without one. Counts the mail against the limits of the address. A browser that
+/// its owner is known in has limits of its own: strangers who ask for mails until no more go out do not lock the owner out (attack row 42).
 pub async fn prepare(
     cx: &Cx,
     environment: &Environment,
     email: &EmailAddress,
-    browser_hash: Option<String>,
+    browser: Option<InBrowser>,
     asked: &Asked,
 ) -> Result<Prepared, MailRefused> {
-    letters::count_mail(cx, &environment.id, KIND, email.key()).await?;
+    let subject = match &browser {
+        Some(InBrowser { hash, is_known: true }) => format!("{}\0{hash}", email.key()),
+        _ => email.key().to_owned(),
+    };
+    letters::count_mail(cx, &environment.id, KIND, &subject).await?;
+    let browser_hash = browser.map(|browser| browser.hash);
     let user = {
         let (id, email) = (environment.id.clone(), email.clone());
         cx.db().read(move |tx| users::find_by_email(tx, &id, &email)).await?

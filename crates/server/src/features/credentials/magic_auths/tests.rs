@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{Asked, Redemption, Refused, prepare, redeem, send};
+use super::{Asked, InBrowser, Redemption, Refused, prepare, redeem, send};
 use crate::both_engines;
 use crate::features::records::environments::{self, Environment};
 use crate::features::records::users::{self, EmailAddress, UserId};
@@ -40,7 +40,15 @@ async fn try_code(app: &TestApp, email: &str, code: &str, browser: Option<&str>)
 
 /// Asks for a code as a hosted page does. Gives the code of the mail, if one went out.
 async fn ask_in_browser(app: &TestApp, email: &str, browser: &str) -> Option<String> {
-    let prepared = prepare(app.cx(), &environment(app).await, &address(email), Some(browser.to_owned()), &Asked::default()).await.unwrap();
+    let prepared = prepare(
+        app.cx(),
+        &environment(app).await,
+        &address(email),
+        Some(InBrowser { hash: browser.to_owned(), is_known: false }),
+        &Asked::default(),
+    )
+    .await
+    .unwrap();
     let scribe = app.cx().scribe(Actor::System);
     let code = prepared.code.reveal().clone();
     let sent = app.cx().db().write(move |tx| send(tx, &prepared, &scribe)).await.unwrap();

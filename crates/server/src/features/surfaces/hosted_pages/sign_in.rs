@@ -8,7 +8,7 @@ use super::limits;
 use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
-use crate::features::credentials::magic_auths;
+use crate::features::credentials::magic_auths::{self, InBrowser};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::one_time_codes::{self, Refused as CodeRefused};
 use crate::features::credentials::passkeys;
@@ -151,7 +151,9 @@ async fn send(cx: &Cx, visit: &Visit, waiting: &Waiting, email: &EmailAddress) -
     }
     let again = waiting.request.magic_auth_id.is_some();
     let environment = &waiting.client.environment;
-    let prepared = match magic_auths::prepare(cx, environment, email, Some(visit.browser.hash()), &asked(visit)).await {
+    let is_known = limits::known_device(cx, visit, &environment.id, email.key()).is_some();
+    let browser = InBrowser { hash: visit.browser.hash(), is_known };
+    let prepared = match magic_auths::prepare(cx, environment, email, Some(browser), &asked(visit)).await {
         Ok(prepared) => prepared,
         Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
             return Ok(no_code_now(cx, visit, waiting, email, limited));

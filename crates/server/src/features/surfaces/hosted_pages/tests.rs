@@ -266,6 +266,44 @@ async fn row_42_a_stranger_cannot_lock_the_owner_out_of_a_browser_they_know() {
     assert_eq!(exchange(&app, &done).await.status, 200, "{}", done.text);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn row_42_strangers_who_ask_for_mails_do_not_keep_the_owner_from_theirs() {
+    let app = TestApp::start_with(On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.mails_per_email_daily = 5;
+    })
+    .await;
+    app.user(EMAIL, PASSWORD).await;
+    app.settings(|settings| settings.password = false).await;
+    let mut owner = app.browser();
+    let ask = async |browser: &mut Browser<'_>| {
+        app.clock.advance(Duration::from_secs(61));
+        let first = browser.get(&authorize(&app, "&prompt=login")).await;
+        let page = browser.follow(first).await;
+        browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await
+    };
+    let sign_in = async |browser: &mut Browser<'_>| {
+        let sent = ask(browser).await;
+        let page = browser.follow(sent).await;
+        let code = app.mails().await[0].code.clone().unwrap();
+        browser.submit(&page, "/sign-in/code", &[("code", &code)]).await
+    };
+    let done = sign_in(&mut owner).await;
+    assert_eq!(exchange(&app, &done).await.status, 200, "{}", done.text);
+    let mut stranger = app.browser();
+    for _ in 0..4 {
+        assert_eq!(ask(&mut stranger).await.status, 303);
+    }
+    assert_eq!(ask(&mut stranger).await.status, 429);
+    let done = sign_in(&mut owner).await;
+    assert_eq!(exchange(&app, &done).await.status, 200, "{}", done.text);
+    // And that is bounded, too.
+    for _ in 0..4 {
+        assert_eq!(ask(&mut owner).await.status, 303);
+    }
+    assert_eq!(ask(&mut owner).await.status, 429);
+}
+
 both_engines!(a_request_that_is_answered_or_old_says_so, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let (mut browser, page) = open(&app, "").await;
