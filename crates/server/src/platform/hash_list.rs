@@ -1,5 +1,5 @@
 //! A sorted list of SHA-1 digests on disk, asked without being read: one `DIGEST:COUNT` a line, as Have I Been Pwned publishes it. Forty
-//! gigabytes of it cost thirty reads an answer.
+//! gigabytes of it cost two dozen reads an answer.
 
 use std::fs::File;
 use std::io;
