@@ -21,7 +21,6 @@ use crate::features::records::redirect_uris;
 use crate::features::records::users::{self, User};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
-use crate::platform::rate_limit::{Limit, count};
 use crate::web::client::Peer;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::extract::Query;

@@ -18,7 +18,6 @@ use crate::features::records::{organization_memberships, sign_in_policies};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::platform::events::Scribe;
-use crate::platform::rate_limit::{Limit, count};
 use crate::web::cookies;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
