@@ -27,6 +27,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ("0022_security_page", include_str!("../../../migrations/0022_security_page.sql")),
     ("0023_radar", include_str!("../../../migrations/0023_radar.sql")),
     ("0024_defence", include_str!("../../../migrations/0024_defence.sql")),
+    ("0025_idle_and_known", include_str!("../../../migrations/0025_idle_and_known.sql")),
 ];
 
 pub(crate) type Migration = (&'static str, &'static str);

@@ -1,10 +1,11 @@
 //! The server's own sign-in session in a browser, so that a second app of the environment signs in without asking again.
-//! A cookie per environment; a new value at each sign-in, so none can be planted (attack row 44).
+//! A cookie per environment; a new value at each sign-in, so none can be planted (attack row 44). It ends with the policy's session, and
+//! speaks for nobody once it was unused for as long as the policy's inactivity: its clock moves when it lets somebody in.
 
 mod store;
 
 use std::time::Duration;
-pub use store::{delete, delete_of_user, delete_others_of_user, insert, list_of_user, mark_second_factor, rotate};
+pub use store::{delete, delete_of_user, delete_others_of_user, insert, list_of_user, mark_second_factor, mark_used, rotate};
 
 use axum::http::{HeaderMap, HeaderValue};
 use gatewright_base::Timestamp;
@@ -12,7 +13,9 @@ use gatewright_db::{DbError, Tx};
 
 use crate::features::Feature;
 use crate::features::credentials::methods::{Method, SecondFactor};
-use crate::features::records::users::UserId;
+use crate::features::records::environments::Environment;
+use crate::features::records::sign_in_policies;
+use crate::features::records::users::{self, User, UserId};
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::jobs::{Job, JobFuture};
 use crate::platform::last_uses;
@@ -34,6 +37,8 @@ pub struct BrowserSession {
     pub second_factor: Option<SecondFactor>,
     pub authenticated_at: Timestamp,
     pub expires_at: Timestamp,
+    /// To the minute.
+    pub last_used_at: Timestamp,
     /// The browser it was opened in, by the cookie that every browser has; the release before this one did not write it.
     pub browser_hash: Option<String>,
     pub ip_address: Option<String>,
@@ -45,7 +50,6 @@ pub struct BrowserSession {
 pub struct Listed {
     pub token_hash: String,
     pub session: BrowserSession,
-    pub last_used_at: Timestamp,
 }
 
 impl Listed {
@@ -67,6 +71,11 @@ impl BrowserSession {
         let of = |session: &Self| (session.method, session.second_factor, session.authenticated_at);
         self.user_id == other.user_id && of(self) == of(other)
     }
+
+    /// For how long nobody has used it.
+    pub fn idle(&self, now: Timestamp) -> Duration {
+        now.since(self.last_used_at)
+    }
 }
 
 /// The hash of the browser's token for the environment, if it brought one.
@@ -84,6 +93,20 @@ pub fn find(
         Some(hash) => store::find(tx, environment, hash, now),
         None => Ok(None),
     }
+}
+
+/// Whom the browser's session speaks for: nobody, if it was unused for longer than the environment, or the domain of the address, lets a
+/// session be. What the organization says that is entered is part of the decision about entering it.
+pub fn find_person(
+    tx: &mut Tx<'_>,
+    environment: &Environment,
+    token_hash: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<(BrowserSession, User)>, DbError> {
+    let Some(session) = find(tx, &environment.id, token_hash, now)? else { return Ok(None) };
+    let Some(user) = users::find(tx, &environment.id, &session.user_id)? else { return Ok(None) };
+    let policy = sign_in_policies::find_effective_for(tx, &environment.id, &environment.settings, None, user.email.key())?;
+    Ok((!policy.is_idle(session.idle(now))).then_some((session, user)))
 }
 
 /// `Set-Cookie` of a new session; it ends with the session.

@@ -14,7 +14,8 @@ pub fn insert(
     session: &BrowserSession,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    let BrowserSession { user_id, method, second_factor, authenticated_at, expires_at, browser_hash, ip_address, user_agent } = session;
+    let BrowserSession { user_id, method, second_factor, authenticated_at, expires_at, last_used_at, browser_hash, ip_address, user_agent } =
+        session;
     tx.execute(DELETE_OF_BROWSER, params![environment, browser_hash.clone()])?;
     tx.execute(
         INSERT,
@@ -29,7 +30,8 @@ pub fn insert(
             browser_hash.clone(),
             ip_address.clone(),
             user_agent.clone(),
-            SecondFactor::to_row(*second_factor)
+            SecondFactor::to_row(*second_factor),
+            *last_used_at
         ],
     )
     .map(drop)
@@ -43,7 +45,7 @@ pub fn find(tx: &mut Tx<'_>, environment: &EnvironmentId, token_hash: &str, now:
 pub fn list_of_user(tx: &mut Tx<'_>, environment: &EnvironmentId, user: &UserId, now: Timestamp) -> Result<Vec<Listed>, DbError> {
     tx.list(LIST_OF_USER, params![environment, user, now])?
         .into_iter()
-        .map(|mut row| Ok(Listed { session: from_row(&mut row)?, token_hash: row.text()?, last_used_at: row.time()? }))
+        .map(|mut row| Ok(Listed { session: from_row(&mut row)?, token_hash: row.text()? }))
         .collect()
 }
 
@@ -107,16 +109,17 @@ fn from_row(row: &mut Row) -> Result<BrowserSession, DbError> {
         ip_address: row.opt_text()?,
         user_agent: row.opt_text()?,
         second_factor: SecondFactor::from_row(row.opt_text()?.as_deref())?,
+        last_used_at: row.time()?,
     })
 }
 
 pub const INSERT: &str = "INSERT INTO browser_sessions (token_hash, environment_id, user_id, method, authenticated_at, expires_at, created_at, \
-     browser_hash, ip_address, user_agent, second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+     browser_hash, ip_address, user_agent, second_factor, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 pub const DELETE_OF_BROWSER: &str = "DELETE FROM browser_sessions WHERE environment_id = $1 AND browser_hash = $2";
-pub const FIND: &str = "SELECT user_id, method, authenticated_at, expires_at, browser_hash, ip_address, user_agent, second_factor FROM browser_sessions \
-     WHERE environment_id = $1 AND token_hash = $2 AND expires_at > $3";
-pub const LIST_OF_USER: &str = "SELECT user_id, method, authenticated_at, expires_at, browser_hash, ip_address, user_agent, second_factor, token_hash, \
-     COALESCE(last_used_at, created_at) AS used_at FROM browser_sessions WHERE environment_id = $1 AND user_id = $2 AND expires_at > $3 \
+pub const FIND: &str = "SELECT user_id, method, authenticated_at, expires_at, browser_hash, ip_address, user_agent, second_factor, \
+     COALESCE(last_used_at, created_at) FROM browser_sessions WHERE environment_id = $1 AND token_hash = $2 AND expires_at > $3";
+pub const LIST_OF_USER: &str = "SELECT user_id, method, authenticated_at, expires_at, browser_hash, ip_address, user_agent, second_factor, \
+     COALESCE(last_used_at, created_at) AS used_at, token_hash FROM browser_sessions WHERE environment_id = $1 AND user_id = $2 AND expires_at > $3 \
      ORDER BY used_at DESC, token_hash LIMIT 100";
 pub const MARK_USED: &str = "UPDATE browser_sessions SET last_used_at = $3 \
      WHERE environment_id = $1 AND token_hash = $2 AND (last_used_at IS NULL OR last_used_at <= $4)";

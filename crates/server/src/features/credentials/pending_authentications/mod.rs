@@ -42,6 +42,8 @@ pub struct PendingAuthentication {
     pub expires_at: Timestamp,
     /// When the person proved who they are.
     pub authenticated_at: Timestamp,
+    /// For how long nobody had used that proof; nothing unless the browser's session answered.
+    pub idle: Duration,
     /// Whether that was done for this sign-in, so that its success is still to be written. Not so when the browser's session answered.
     pub fresh: bool,
     /// The invitation it is to accept, by the hash of its token.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
@@ -33,7 +35,8 @@ pub fn insert(
             SecondFactor::to_row(pending.second_factor),
             pending.organization_id.clone(),
             pending.radar_attempt_id.clone(),
-            pending.radar_due.clone()
+            pending.radar_due.clone(),
+            i64::try_from(pending.idle.as_secs()).unwrap_or(i64::MAX)
         ],
     )
     .map(drop)
@@ -93,22 +96,23 @@ fn from_row(mut row: Row, step: &'static str) -> Result<PendingAuthentication, D
         organization_id: row.opt_text()?,
         radar_attempt_id: row.opt_text()?,
         radar_due: row.opt_text()?,
+        idle: Duration::from_secs(u64::try_from(row.int()?).unwrap_or_default()),
     })
 }
 
 pub const INSERT: &str = "INSERT INTO pending_authentications (token_hash, environment_id, client_id, user_id, step, method, \
      email_verification_id, ip_address, user_agent, expires_at, created_at, authenticated_at, fresh, \
-     invitation_hash, second_factor, organization_id, radar_attempt_id, radar_due) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+     invitation_hash, second_factor, organization_id, radar_attempt_id, radar_due, idle_seconds) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 // A row of the release before has neither: it was proved when it was made.
 pub const FIND: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
      COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id, \
-     radar_attempt_id, radar_due FROM pending_authentications \
+     radar_attempt_id, radar_due, COALESCE(idle_seconds, 0) FROM pending_authentications \
      WHERE environment_id = $1 AND client_id = $2 AND step = $3 AND token_hash = $4 \
      AND used_at IS NULL AND expires_at > $5";
 pub const FIND_OF_USER: &str = "SELECT client_id, user_id, method, email_verification_id, ip_address, user_agent, expires_at, \
      COALESCE(authenticated_at, created_at), COALESCE(fresh, 1), invitation_hash, second_factor, organization_id, \
-     radar_attempt_id, radar_due FROM pending_authentications \
+     radar_attempt_id, radar_due, COALESCE(idle_seconds, 0) FROM pending_authentications \
      WHERE environment_id = $1 AND user_id = $2 AND step = $3 AND token_hash = $4 AND used_at IS NULL AND expires_at > $5";
 pub const TAKE: &str = "UPDATE pending_authentications SET used_at = $3 \
      WHERE environment_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > $3 RETURNING token_hash";

@@ -1,6 +1,7 @@
 //! From a proof to an answer: gather facts, decide, and do what the decision says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
@@ -42,6 +43,8 @@ pub struct Attempt {
     pub second_factor: Option<SecondFactor>,
     /// When the person proved it: now, or when the code's sign-in took place.
     pub authenticated_at: Timestamp,
+    /// For how long nobody had used that proof, where the browser's session answers instead of the person.
+    pub idle: Duration,
     /// The organization that the app or the person wants; `None` leaves it to the memberships.
     pub requested_organization: Option<String>,
     /// For a page of ours that asks for the organization itself.
@@ -182,6 +185,7 @@ pub(super) fn decide_for(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> 
     let facts = Facts {
         method: attempt.method,
         age: now.since(attempt.authenticated_at),
+        idle: attempt.idle,
         email_verified: user.email_verified,
         organizations: &organizations,
         requested_organization: attempt.requested_organization.as_deref(),
@@ -309,6 +313,7 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
         user_agent: attempt.origin.user_agent.clone(),
         expires_at: now.plus(pending_authentications::LIFETIME),
         authenticated_at: attempt.authenticated_at,
+        idle: attempt.idle,
         fresh: attempt.record_success,
         invitation_hash: attempt.invitation.as_ref().map(|invitation| invitation.token_hash().to_owned()),
         radar_attempt_id: attempt.radar.attempt_id().map(ToString::to_string),

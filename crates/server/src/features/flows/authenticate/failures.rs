@@ -136,6 +136,7 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
         Refusal::MethodNotAllowed => "method_not_allowed",
         Refusal::OrganizationMethods(_) => "organization_methods",
         Refusal::TooOld => "sign_in_too_old",
+        Refusal::Idle => "sign_in_unused",
         Refusal::PasskeyRequired => "passkey_required",
         Refusal::NotAMember => "not_a_member",
         Refusal::AddressNotProved => "email_not_verified",

@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     pub method: Method,
     /// How long ago: nothing for a proof of this moment, more where the browser's session answers.
     pub age: Duration,
+    /// For how long nobody had used what was proved: nothing unless the browser's session answers.
+    pub idle: Duration,
     pub email_verified: bool,
     /// Organizations the user is an active member of, or only the requested one if they are.
     pub organizations: &'a [OrganizationChoice],
@@ -77,6 +79,7 @@ impl Decision {
                 Refusal::MethodNotAllowed
                 | Refusal::OrganizationMethods(_)
                 | Refusal::TooOld
+                | Refusal::Idle
                 | Refusal::PasskeyRequired
                 | Refusal::AddressNotProved
                 | Refusal::OrganizationNotNamed
@@ -143,6 +146,8 @@ pub enum Refusal {
     OrganizationMethods(Methods),
     /// The person proved who they are, longer ago than the policy lets a session live.
     TooOld,
+    /// Nobody used the sign-in for longer than the policy lets one be unused.
+    Idle,
     /// Two factors are asked for, and the user's passkey is what proves them.
     PasskeyRequired,
     /// The user is not an active member of the organization asked for.
@@ -164,6 +169,9 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     }
     if let Err(refusal) = check_proof(policy, facts.method, facts.age) {
         return Decision::Refuse(refusal);
+    }
+    if policy.is_idle(facts.idle) {
+        return Decision::Refuse(Refusal::Idle);
     }
     // Support cannot prove anything in the user's place: it is let in as it is, or not at all.
     if facts.method == Method::Impersonation && !facts.email_verified {
@@ -225,8 +233,6 @@ pub struct SessionFacts {
 /// Why a session does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRenewed {
-    /// It is too old, or nobody used it for too long.
-    Ended,
     Refused(Refusal),
     /// A second factor is asked for, and it was opened without.
     WithoutSecondFactor,
@@ -235,13 +241,10 @@ pub enum NotRenewed {
 /// Whether a session goes on in the organization that `policy` is of: it may be another one than before, and the policy may have become
 /// stricter. What was proved stays as it was, so nothing can be made up for here: the person signs in again.
 pub fn decide_renewal(policy: &Policy, facts: SessionFacts) -> Result<(), NotRenewed> {
-    if policy.inactivity_seconds.is_some_and(|seconds| facts.idle >= Duration::from_secs(seconds.into())) {
-        return Err(NotRenewed::Ended);
+    if policy.is_idle(facts.idle) {
+        return Err(NotRenewed::Refused(Refusal::Idle));
     }
-    check_proof(policy, facts.method, facts.age).map_err(|refusal| match refusal {
-        Refusal::TooOld => NotRenewed::Ended,
-        refusal => NotRenewed::Refused(refusal),
-    })?;
+    check_proof(policy, facts.method, facts.age).map_err(NotRenewed::Refused)?;
     let asked = policy.mfa == Mfa::Required && facts.method != Method::Impersonation;
     if asked && !facts.second_factor_proved { Err(NotRenewed::WithoutSecondFactor) } else { Ok(()) }
 }
@@ -332,6 +335,7 @@ mod decision_tests {
         Facts {
             method: Method::Password,
             age: Duration::ZERO,
+            idle: Duration::ZERO,
             email_verified: true,
             organizations: &[],
             requested_organization: None,
@@ -513,6 +517,17 @@ mod decision_tests {
     }
 
     #[test]
+    fn a_sign_in_that_was_unused_for_too_long_opens_nothing() {
+        let policy = Policy::of(&Settings::default()).under(&Rule { inactivity_seconds: Some(3_600), ..Rule::default() });
+        let unused = |seconds| Facts { idle: Duration::from_secs(seconds), ..facts() };
+        assert!(matches!(decide(&policy, &unused(3_599)), Decision::Issue(_)));
+        let refused = decide(&policy, &unused(3_600));
+        assert_eq!(refused, Decision::Refuse(Refusal::Idle));
+        assert!(!refused.is_proved());
+        assert!(matches!(decide(&Policy::of(&Settings::default()), &unused(3_600)), Decision::Issue(_)), "nobody asks for it");
+    }
+
+    #[test]
     fn a_session_goes_on_under_the_policy_of_now() {
         let fine = SessionFacts { method: Method::Password, age: Duration::ZERO, idle: Duration::ZERO, second_factor_proved: false };
         let settings = Settings { inactivity_seconds: Some(600), session_seconds: 3_600, ..Settings::default() };
@@ -524,8 +539,8 @@ mod decision_tests {
         for (policy, facts, expected) in [
             (&own, fine, Ok(())),
             (&own, SessionFacts { age: seconds(3_599), idle: seconds(599), ..fine }, Ok(())),
-            (&own, SessionFacts { age: seconds(3_600), ..fine }, Err(NotRenewed::Ended)),
-            (&own, SessionFacts { idle: seconds(600), ..fine }, Err(NotRenewed::Ended)),
+            (&own, SessionFacts { age: seconds(3_600), ..fine }, Err(NotRenewed::Refused(Refusal::TooOld))),
+            (&own, SessionFacts { idle: seconds(600), ..fine }, Err(NotRenewed::Refused(Refusal::Idle))),
             (&mfa, fine, Err(NotRenewed::WithoutSecondFactor)),
             (&mfa, SessionFacts { second_factor_proved: true, ..fine }, Ok(())),
             (&mfa, SessionFacts { method: Method::Impersonation, ..fine }, Ok(())),

@@ -314,6 +314,7 @@ async fn prove_in(app: &TestApp, browser: &Browser<'_>, user: &Value) {
         second_factor: Some(SecondFactor::Totp),
         authenticated_at: app.now(),
         expires_at: app.now().plus(Duration::from_secs(86_400)),
+        last_used_at: app.now(),
         browser_hash: None,
         ip_address: None,
         user_agent: None,

@@ -65,6 +65,7 @@ pub fn refusal_error(refusal: Refusal, email: &str) -> ApiError {
             "Two factors are asked for, and this user proves them with a passkey.",
         ),
         Refusal::TooOld => ApiError::oauth("invalid_grant", "The sign-in is too old for this organization. Sign in again."),
+        Refusal::Idle => ApiError::oauth("invalid_grant", "The sign-in was not used for too long. Sign in again."),
         Refusal::AddressNotProved => {
             ApiError::plain(StatusCode::FORBIDDEN, "email_not_verified", "The address of this user has not been verified.")
         }

@@ -18,7 +18,7 @@ use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client};
 use crate::features::records::organizations::{self, OrganizationId};
 use crate::features::records::redirect_uris;
-use crate::features::records::users::{self, User};
+use crate::features::records::users::User;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::web::client::Peer;
@@ -156,6 +156,7 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
             method: session.method,
             second_factor: session.second_factor,
             authenticated_at: session.authenticated_at,
+            idle: session.idle(now),
             requested_organization: parameters.organization_id.clone(),
             without_organization: false,
             invitation: None,
@@ -170,9 +171,6 @@ async fn authorize(State(cx): State<Cx>, peer: Peer, browser: Browser, headers: 
             Decision::Issue(permit) => {
                 cx.db().write(move |tx| store::insert(tx, &row, now)).await?;
                 if let Some(finished) = super::finish(&cx, &headers, &request, attempt, &permit).await? {
-                    if let Some(hash) = browser_sessions::token_hash(&cx, &headers, &request.environment) {
-                        browser_sessions::note_use(&cx, &request.environment, &hash);
-                    }
                     return Ok(redirect(&finished.location, finished.cookies));
                 }
                 return Ok(back(RequestError { error: "server_error", description: "The sign-in could not be finished. Try again." }));
@@ -256,13 +254,8 @@ async fn find_invitation(cx: &Cx, client: &Client, token: Option<&str>) -> Resul
 
 async fn find_signed_in(cx: &Cx, headers: &HeaderMap, client: &Client) -> Result<Option<(BrowserSession, User)>, DbError> {
     let Some(hash) = browser_sessions::token_hash(cx, headers, &client.environment.id) else { return Ok(None) };
-    let (environment, now) = (client.environment.id.clone(), cx.now());
-    cx.db()
-        .read(move |tx| {
-            let Some(session) = browser_sessions::find(tx, &environment, Some(&hash), now)? else { return Ok(None) };
-            Ok(users::find(tx, &environment, &session.user_id)?.map(|user| (session, user)))
-        })
-        .await
+    let (environment, now) = (client.environment.clone(), cx.now());
+    cx.db().read(move |tx| browser_sessions::find_person(tx, &environment, Some(&hash), now)).await
 }
 
 /// `prompt=login` and `max_age` ask for a sign-in newer than this one. OpenID Connect Core §3.1.2.1.

@@ -24,6 +24,7 @@ use crate::features::flows::radar;
 use crate::features::records::users;
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
+use crate::platform::last_uses;
 use crate::platform::rate_limit::{Limit, count};
 use crate::web::client::Peer;
 use crate::web::error::ApiError;
@@ -106,6 +107,7 @@ pub async fn finish(
         second_factor: attempt.second_factor,
         authenticated_at: attempt.authenticated_at,
         expires_at: now.plus(attempt.client.environment.settings.session()),
+        last_used_at: now,
         browser_hash: Some(request.browser_hash.clone()),
         ip_address: attempt.origin.ip_address.clone(),
         user_agent: attempt.origin.user_agent.clone(),
@@ -135,7 +137,11 @@ pub async fn finish(
             // A sign-in that the browser's session answered by itself goes on with that session. Where more was proved the browser gets a
             // new one, and the old one ends, so that nobody who knew its token is raised along (attack row 44).
             let kept = browser_sessions::find(tx, &environment, kept_token.as_deref(), now)?;
-            if !attempt.record_success && kept.is_some_and(|kept| kept.says(&session)) {
+            if let Some(hash) = &kept_token
+                && !attempt.record_success
+                && kept.is_some_and(|kept| kept.says(&session))
+            {
+                browser_sessions::mark_used(tx, &environment, hash, now, now.minus(last_uses::EVERY))?;
                 return Ok(Some(false));
             }
             if let Some(old) = &kept_token {

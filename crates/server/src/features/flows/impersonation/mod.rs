@@ -9,6 +9,8 @@ mod tests;
 
 pub use model::{Refused, Wanted};
 
+use std::time::Duration;
+
 use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 use gatewright_jose::{hash_secret, random_token};
@@ -118,6 +120,7 @@ fn attempt(client: Client, user: User, impersonation: &Impersonation, origin: Or
         method: Method::Impersonation,
         second_factor: None,
         authenticated_at: now,
+        idle: Duration::ZERO,
         requested_organization: impersonation.organization_id.as_ref().map(ToString::to_string),
         without_organization: false,
         invitation: None,

@@ -48,9 +48,9 @@ impl Refused {
                 "Impersonation is switched off in this environment. An operator switches it on: gatewright environments set impersonation=true."
             }
             // Radar never assesses it: support brings no proof of the user's.
-            Self::Decided(Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::PasskeyRequired | Refusal::Blocked { .. }) => {
-                "The sign-in policy does not allow it."
-            }
+            Self::Decided(
+                Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::Idle | Refusal::PasskeyRequired | Refusal::Blocked { .. },
+            ) => "The sign-in policy does not allow it.",
             Self::Decided(Refusal::NotAMember) => "The user is not an active member of the organization.",
             Self::Decided(Refusal::AddressNotProved) => "The address of this user has not been verified: nobody may act as them.",
             Self::Decided(Refusal::OrganizationNotNamed) => "The user is in several organizations: name one with organization_id.",

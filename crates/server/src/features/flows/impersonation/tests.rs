@@ -350,6 +350,7 @@ both_engines!(row_48_a_device_or_browser_row_that_says_impersonation_opens_nothi
         second_factor: None,
         authenticated_at: now,
         expires_at: now.plus(Duration::from_secs(3_600)),
+        last_used_at: now,
         browser_hash: None,
         ip_address: None,
         user_agent: None,

@@ -71,6 +71,11 @@ impl Policy {
     pub fn session(&self) -> Duration {
         Duration::from_secs(self.session_seconds.into())
     }
+
+    /// Whether a session that nobody used for so long has ended.
+    pub fn is_idle(&self, idle: Duration) -> bool {
+        self.inactivity_seconds.is_some_and(|seconds| idle >= Duration::from_secs(seconds.into()))
+    }
 }
 
 impl Methods {

@@ -55,6 +55,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let attempt = Attempt {
         second_factor: pending.second_factor,
         authenticated_at: pending.authenticated_at,
+        idle: pending.idle,
         requested_organization: Some(chosen),
         record_success: pending.fresh,
         radar: radar::carried(&pending),

@@ -61,6 +61,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
             let attempt = Attempt {
                 second_factor: pending.second_factor,
                 authenticated_at: pending.authenticated_at,
+                idle: pending.idle,
                 record_success: pending.fresh,
                 radar: radar::carried(&pending).passed(),
                 ..waiting.attempt(&cx, &visit, user, pending.method)
@@ -109,6 +110,7 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let attempt = Attempt {
         second_factor: stopped.pending.second_factor,
         authenticated_at: stopped.pending.authenticated_at,
+        idle: stopped.pending.idle,
         record_success: stopped.pending.fresh,
         radar: radar::carried(&stopped.pending),
         ..waiting.attempt(&cx, &visit, stopped.user.clone(), stopped.pending.method)

@@ -17,7 +17,7 @@ use crate::features::flows::authorize::{self, ForPage};
 use crate::features::flows::device::{self, Approval, DeviceCode};
 use crate::features::flows::radar;
 use crate::features::records::environments;
-use crate::features::records::users::{self, User};
+use crate::features::records::users::User;
 use crate::platform::cx::Cx;
 use crate::web::extract::FormFields;
 use crate::web::page::{Problem, Refused, Visit};
@@ -98,6 +98,7 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
     }
     let BrowserSession { method, second_factor, authenticated_at, .. } = session;
     let approval = Approval { user_id: user.id, method, second_factor, authenticated_at, organization_id };
+    let (of, used) = (found.code.environment.clone(), browser_sessions::token_hash(&cx, visit.headers(), &found.code.environment));
     let (environment, user_code, browser, now) = (found.code.environment, found.code.user_code, visit.browser.hash(), cx.now());
     let answered = cx
         .db()
@@ -111,6 +112,9 @@ pub async fn submit_confirm(State(cx): State<Cx>, visit: Visit, form: FormFields
         .await?;
     if !answered {
         return Err(Refused::page(Problem::RequestExpired));
+    }
+    if let Some(hash) = used.filter(|_| allowed) {
+        browser_sessions::note_use(&cx, &of, &hash);
     }
     Ok(visit.page(&cx, StatusCode::OK, &DeviceDone { client_name: cx.config().brand.name.clone(), allowed }, "", None))
 }
@@ -132,6 +136,7 @@ async fn suffices(
         method: session.method,
         second_factor: session.second_factor,
         authenticated_at: session.authenticated_at,
+        idle: session.idle(cx.now()),
         requested_organization: organization,
         without_organization: false,
         invitation: None,
@@ -160,11 +165,9 @@ async fn load(cx: &Cx, visit: &Visit, typed: &str) -> Result<Found, Refused> {
         .db()
         .read(move |tx| {
             let Some(code) = device::find_by_user_code(tx, &user_code, now)? else { return Ok::<_, DbError>(None) };
-            let token = browser_sessions::token_hash(&cx_in, &headers, &code.environment);
-            let signed_in = match browser_sessions::find(tx, &code.environment, token.as_deref(), now)? {
-                Some(session) => users::find(tx, &code.environment, &session.user_id)?.map(|user| (session, user)),
-                None => None,
-            };
+            let Some(environment) = environments::find(tx, &code.environment)? else { return Ok(None) };
+            let token = browser_sessions::token_hash(&cx_in, &headers, &environment.id);
+            let signed_in = browser_sessions::find_person(tx, &environment, token.as_deref(), now)?;
             let choices = match &signed_in {
                 Some((_, user)) => authenticate::list_organizations_of(tx, &code.environment, &user.id)?,
                 None => Vec::new(),

@@ -17,8 +17,8 @@ use crate::features::flows::authenticate::Attempt;
 use crate::features::flows::authorize::{self, AuthorizationRequest, CarriedInvitation, RequestId, Target};
 use crate::features::records::environments::{self, Environment};
 use crate::features::records::sign_in_policies;
-use crate::features::records::users::{self, User};
-use crate::platform::cx::{Cx, EnvironmentId};
+use crate::features::records::users::User;
+use crate::platform::cx::Cx;
 use crate::web::error::ApiError;
 use crate::web::extract::FormFields;
 use crate::web::page::{Action, ActionLabel, Problem, Refused, Visit};
@@ -28,7 +28,7 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
     if visit.query.one("request").ok().flatten().is_some() {
         let waiting = Waiting::of_query(&cx, &visit).await?;
         let invitation = carried(&waiting)?;
-        let present = look(&cx, &visit, &waiting.request.environment, &invitation).await?;
+        let present = look(&cx, &visit, &waiting.client.environment, &invitation).await?;
         return Ok(waiting.page(&cx, &visit, StatusCode::OK, &present.view(&invitation, by_session(&waiting), "")));
     }
     let token = visit.query.one("invitation_token").ok().flatten().unwrap_or_default().to_owned();
@@ -38,7 +38,7 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
         let start = environment.settings.sign_in_endpoint.map(|href| Action { label: ActionLabel::BackToSignIn, href });
         return Ok(visit.problem(&cx, Problem::InvitationNotValid, start));
     }
-    let present = look(&cx, &visit, &environment.id, &invitation).await?;
+    let present = look(&cx, &visit, &environment, &invitation).await?;
     Ok(visit.page(&cx, StatusCode::OK, &present.view(&invitation, true, &token), "", None))
 }
 
@@ -53,7 +53,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         Waiting::of_form(&cx, &visit, &form).await?
     };
     let invitation = carried(&waiting)?;
-    let Present { invited, signed_in, .. } = look(&cx, &visit, &waiting.request.environment, &invitation).await?;
+    let Present { invited, signed_in, .. } = look(&cx, &visit, &waiting.client.environment, &invitation).await?;
     if form.text("account") == "current"
         && by_session(&waiting)
         && let Some((session, user)) = signed_in.filter(|(_, user)| invitation.may_accept(&user.email))
@@ -61,6 +61,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         let asserted = Attempt {
             second_factor: session.second_factor,
             authenticated_at: session.authenticated_at,
+            idle: session.idle(cx.now()),
             record_success: false,
             ..waiting.attempt(&cx, &visit, user, session.method)
         };
@@ -106,16 +107,13 @@ impl Present {
     }
 }
 
-async fn look(cx: &Cx, visit: &Visit, environment: &EnvironmentId, invitation: &Invitation) -> Result<Present, DbError> {
-    let token = browser_sessions::token_hash(cx, visit.headers(), environment);
+async fn look(cx: &Cx, visit: &Visit, environment: &Environment, invitation: &Invitation) -> Result<Present, DbError> {
+    let token = browser_sessions::token_hash(cx, visit.headers(), &environment.id);
     let (environment, invitation, now) = (environment.clone(), invitation.clone(), cx.now());
     cx.db()
         .read(move |tx| {
-            let surroundings = invitations::find_surroundings(tx, &environment, &invitation)?;
-            let signed_in = match browser_sessions::find(tx, &environment, token.as_deref(), now)? {
-                Some(session) => users::find(tx, &environment, &session.user_id)?.map(|user| (session, user)),
-                None => None,
-            };
+            let surroundings = invitations::find_surroundings(tx, &environment.id, &invitation)?;
+            let signed_in = browser_sessions::find_person(tx, &environment, token.as_deref(), now)?;
             Ok(Present { invited: surroundings.invited.is_some(), surroundings, signed_in })
         })
         .await

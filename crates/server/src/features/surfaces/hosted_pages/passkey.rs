@@ -23,7 +23,7 @@ use crate::features::flows::authenticate::{Attempt, Origin, proofs};
 use crate::features::flows::authorize::{self, ForPage};
 use crate::features::flows::radar;
 use crate::features::records::environments::{self, Client, Mfa};
-use crate::features::records::users::{self, User};
+use crate::features::records::users::User;
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
 use crate::platform::rate_limit::{Limit, count};
@@ -87,6 +87,9 @@ pub async fn show_new(State(cx): State<Cx>, visit: Visit) -> Result<Response, Re
     let path = format!("/passkeys/new?client_id={client_id}");
     match find_signed_in(&cx, &visit, &client_id).await? {
         Some(SignedIn { user, lately: true, .. }) => {
+            if let Some(hash) = browser_sessions::token_hash(&cx, visit.headers(), &client.environment.id) {
+                browser_sessions::note_use(&cx, &client.environment.id, &hash);
+            }
             let made = visit.query.one("made").ok().flatten().is_some();
             let settings = &client.environment.settings;
             let continue_href = settings.homepage_url.clone().or_else(|| settings.sign_in_endpoint.clone());
@@ -167,8 +170,7 @@ async fn find_signed_in(cx: &Cx, visit: &Visit, client_id: &str) -> Result<Optio
             let Some(client) = environments::find_client(tx, &wanted)? else { return Ok(None) };
             let environment = &client.environment;
             let token = browser_sessions::token_hash(&cx_in, &headers, &environment.id);
-            let Some(session) = browser_sessions::find(tx, &environment.id, token.as_deref(), now)? else { return Ok(None) };
-            let Some(user) = users::find(tx, &environment.id, &session.user_id)? else { return Ok(None) };
+            let Some((session, user)) = browser_sessions::find_person(tx, environment, token.as_deref(), now)? else { return Ok(None) };
             let has_factors = environment.settings.mfa != Mfa::Off && authentication_factors::is_enrolled(tx, &environment.id, &user.id)?;
             let lately = may_register(&session, has_factors, now);
             Ok(Some(SignedIn { client, user, lately }))
@@ -188,16 +190,18 @@ fn may_register(session: &BrowserSession, has_factors: bool, now: Timestamp) -> 
 mod tests {
     use super::*;
     use crate::features::credentials::methods::SecondFactor;
+    use crate::features::records::users::UserId;
 
     #[test]
     fn row_38_who_proved_too_little_or_too_long_ago_makes_no_passkey() {
         let now = Timestamp::from_millis(1_000_000);
         let session = |method, second_factor, age: u64| BrowserSession {
-            user_id: users::UserId::from_text("user_1"),
+            user_id: UserId::from_text("user_1"),
             method,
             second_factor,
             authenticated_at: now.minus(Duration::from_secs(age)),
             expires_at: now,
+            last_used_at: now,
             browser_hash: None,
             ip_address: None,
             user_agent: None,

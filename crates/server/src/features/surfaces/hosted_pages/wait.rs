@@ -1,5 +1,7 @@
 //! What every page of a sign-in begins with (whose request is this, and is it still open?) and ends with (the decision).
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use gatewright_db::{DbError, Tx};
@@ -179,7 +181,7 @@ impl Waiting {
                 // The app asked for the organization, so the app is told; the person's account is in order.
                 self.send_back(cx, "access_denied", "The user is not a member of the organization.").await
             }
-            Decision::Refuse(refusal @ (Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::PasskeyRequired)) => {
+            Decision::Refuse(refusal @ (Refusal::OrganizationMethods(_) | Refusal::TooOld | Refusal::Idle | Refusal::PasskeyRequired)) => {
                 authenticate::record_refusal(cx, &attempt, refusal).await?;
                 self.ask_again(cx, &attempt).await
             }
@@ -230,6 +232,7 @@ impl Waiting {
             method,
             second_factor: None,
             authenticated_at: cx.now(),
+            idle: Duration::ZERO,
             requested_organization: self.request.organization().map(str::to_owned),
             without_organization: matches!(self.request.target, Target::Page { .. }) && self.request.organization().is_none(),
             invitation: self.invitation.clone(),

@@ -165,7 +165,7 @@ fn factor_row(factor: &Factor, now: Timestamp) -> FactorRow {
 
 fn browser_row(cx: &Cx, signed_in: &SignedIn, listed: &Listed, now: Timestamp) -> SessionRow {
     let here = listed.token_hash == signed_in.token_hash;
-    let used_at = if here { now } else { listed.last_used_at };
+    let used_at = if here { now } else { listed.session.last_used_at };
     SessionRow {
         handle: listed.handle(cx),
         device: listed.session.user_agent.as_deref().and_then(describe_browser),

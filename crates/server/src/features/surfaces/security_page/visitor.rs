@@ -13,7 +13,7 @@ use crate::features::credentials::browser_sessions::{self, BrowserSession};
 use crate::features::credentials::methods::Method;
 use crate::features::flows::authorize::{self, ForPage};
 use crate::features::records::environments::{self, Client, Mfa, Settings};
-use crate::features::records::users::{self, User};
+use crate::features::records::users::User;
 use crate::features::records::{organization_memberships, sign_in_policies};
 use crate::platform::actor::Actor;
 use crate::platform::cx::Cx;
@@ -180,7 +180,7 @@ pub async fn find(cx: &Cx, visit: &Visit, client: &Client) -> Result<Option<Sign
 
 fn find_in(tx: &mut Tx<'_>, client: &Client, token_hash: &str, browser_hash: &str, now: Timestamp) -> Result<Option<SignedIn>, DbError> {
     let environment = &client.environment.id;
-    let Some(session) = browser_sessions::find(tx, environment, Some(token_hash), now)? else { return Ok(None) };
+    let Some((session, user)) = browser_sessions::find_person(tx, &client.environment, Some(token_hash), now)? else { return Ok(None) };
     // A session's cookie that turns up in another browser than it was set in was planted there, or stolen (attack row 44).
     if session.browser_hash.as_deref().is_some_and(|hash| !eq_constant_time(hash.as_bytes(), browser_hash.as_bytes())) {
         return Ok(None);
@@ -189,7 +189,6 @@ fn find_in(tx: &mut Tx<'_>, client: &Client, token_hash: &str, browser_hash: &st
     if session.method == Method::Impersonation {
         return Ok(None);
     }
-    let Some(user) = users::find(tx, environment, &session.user_id)? else { return Ok(None) };
     let settings = client.environment.settings.clone();
     let mut client = client.clone();
     client.environment.settings.mfa = find_mfa(tx, &client, &user)?;

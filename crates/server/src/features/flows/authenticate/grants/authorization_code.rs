@@ -1,5 +1,7 @@
 //! RFC 6749 §4.1.3 and RFC 7636 §4.6. The order is the argument: find, whose is it, proof of possession, then consume and issue.
 
+use std::time::Duration;
+
 use gatewright_db::DbError;
 use gatewright_jose::{hash_secret, pkce};
 
@@ -72,6 +74,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: code.method,
         second_factor: code.second_factor,
         authenticated_at: code.authenticated_at,
+        idle: Duration::ZERO,
         requested_organization: code.organization_id.clone(),
         without_organization: false,
         invitation,

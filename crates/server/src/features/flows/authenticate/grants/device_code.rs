@@ -1,5 +1,7 @@
 //! RFC 8628 §3.4: a device asks whether its person has answered.
 
+use std::time::Duration;
+
 use gatewright_jose::hash_secret;
 
 use super::{Answer, Call, Grant, Secret, required};
@@ -45,6 +47,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method,
         second_factor,
         authenticated_at,
+        idle: Duration::ZERO,
         requested_organization: organization_id,
         without_organization: false,
         invitation: None,

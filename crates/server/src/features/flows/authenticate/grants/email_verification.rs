@@ -1,5 +1,7 @@
 //! The second half of a sign-in that waited for a proved address (contract 2.4).
 
+use std::time::Duration;
+
 use gatewright_db::DbError;
 use gatewright_jose::hash_secret;
 
@@ -60,6 +62,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: pending.method,
         second_factor: pending.second_factor,
         authenticated_at: cx.now(),
+        idle: Duration::ZERO,
         requested_organization: pending.organization_id,
         without_organization: false,
         invitation,

@@ -1,5 +1,7 @@
 //! A code from a mail (contract 2.6).
 
+use std::time::Duration;
+
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
@@ -41,6 +43,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: Method::MagicAuth,
         second_factor: None,
         authenticated_at: cx.now(),
+        idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
         invitation,

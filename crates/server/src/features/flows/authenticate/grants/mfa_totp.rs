@@ -45,6 +45,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: pending.method,
         second_factor: Some(second_factor),
         authenticated_at: pending.authenticated_at,
+        idle: pending.idle,
         requested_organization: pending.organization_id,
         without_organization: false,
         invitation,

@@ -43,6 +43,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: pending.method,
         second_factor: pending.second_factor,
         authenticated_at: pending.authenticated_at,
+        idle: pending.idle,
         // Decided like any wish: the choice counts only if the user is an active member there now.
         requested_organization: Some(organization),
         without_organization: false,

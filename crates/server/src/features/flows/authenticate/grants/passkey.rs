@@ -1,6 +1,8 @@
 //! A passkey, asked for by a page of the app's own. Ours: the contract has no such grant. The question comes from
 //! `POST /passkeys/authentication_options`, bound to the client that redeems the answer here.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{Answer, Call, Grant, Secret};
@@ -40,6 +42,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: Method::Passkey,
         second_factor,
         authenticated_at: cx.now(),
+        idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
         invitation,

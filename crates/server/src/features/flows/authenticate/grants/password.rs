@@ -1,5 +1,7 @@
 //! E-mail and password over the API. The same answer, after the same work, for a wrong password and for nobody at all.
 
+use std::time::Duration;
+
 use gatewright_base::Secret as Hidden;
 
 use super::{Answer, Call, Grant, Secret, required};
@@ -45,6 +47,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         method: Method::Password,
         second_factor: None,
         authenticated_at: cx.now(),
+        idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
         invitation,

@@ -87,6 +87,7 @@ async fn finish(cx: &Cx, mut call: Call, named: Named) -> Result<AuthenticateRes
         method: pending.method,
         second_factor: pending.second_factor,
         authenticated_at: pending.authenticated_at,
+        idle: pending.idle,
         requested_organization: pending.organization_id,
         without_organization: false,
         invitation,

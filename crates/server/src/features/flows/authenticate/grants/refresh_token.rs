@@ -115,7 +115,7 @@ fn check(found: &Found, now: Timestamp) -> Result<(), ApiError> {
         second_factor_proved: session.second_factor.is_some(),
     };
     decide_renewal(policy, facts).map_err(|reason| match reason {
-        NotRenewed::Ended => invalid(),
+        NotRenewed::Refused(Refusal::TooOld | Refusal::Idle) => invalid(),
         // In OAuth's words here, whatever the code (contract 2.4, 3.4).
         NotRenewed::Refused(Refusal::MethodNotAllowed) => {
             ApiError::oauth("authentication_method_not_allowed", "The session was opened by a method that is not allowed any more.")

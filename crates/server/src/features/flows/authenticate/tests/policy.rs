@@ -221,6 +221,64 @@ both_engines!(row_44_the_sign_in_of_a_browser_does_not_carry_into_a_stricter_org
     assert_eq!(ended.code(), "invalid_grant", "no app's session outlives the proof by more than the policy's");
 });
 
+both_engines!(row_44_a_browser_that_nobody_used_for_too_long_opens_nothing, |app| async move {
+    let (_, acme, beta) = alice_of_two(&app).await;
+    asks(&app, &acme, json!({"inactivity_seconds": 3_600})).await;
+    let (to_acme, to_beta) = (authorize(&app, &format!("&organization_id={acme}")), authorize(&app, &format!("&organization_id={beta}")));
+    let mut browser = app.browser();
+    browser.sign_in(&to_acme, EMAIL, PASSWORD).await;
+    for _ in 0..2 {
+        app.clock.advance(HOUR - Duration::from_secs(1));
+        assert!(browser.get(&to_acme).await.location_parameter("code").is_some(), "each use begins the hour anew");
+    }
+    app.clock.advance(HOUR);
+    assert!(browser.get(&to_acme).await.location().unwrap().starts_with("/sign-in?"), "an hour without a use is too long");
+    let silent = browser.get(&format!("{to_acme}&prompt=none")).await;
+    assert_eq!(silent.location_parameter("error").as_deref(), Some("login_required"));
+
+    // Whoever chooses the organization only later is held to it, too, and a refusal moves no clock.
+    let first = browser.get(&authorize(&app, "")).await;
+    let page = browser.follow(first).await;
+    let chosen = browser.submit(&page, "/choose-organization", &[("organization_id", &acme)]).await;
+    let path = chosen.location().unwrap();
+    assert!(path.starts_with("/sign-in?") && path.ends_with("&again=1"), "{path}");
+
+    // A new proof does; and Beta asks for nothing.
+    let mut other = app.browser();
+    other.sign_in(&to_beta, EMAIL, PASSWORD).await;
+    app.clock.advance(HOUR);
+    assert!(other.get(&to_beta).await.location_parameter("code").is_some());
+    assert!(other.get(&to_acme).await.location_parameter("code").is_some(), "it was used just now");
+});
+
+both_engines!(row_44_a_browser_that_nobody_used_speaks_for_nobody_at_our_own_pages, |app| async move {
+    app.user("carol@acme.example", PASSWORD).await;
+    let body = json!({"name": "Acme", "domain_data": [{"domain": "acme.example", "state": "verified"}]});
+    let acme = good(&app, Method::POST, "/organizations", body).await;
+    let account = format!("/account?client_id={}", app.tenant.client_id);
+    let mut browser = app.browser();
+    browser.sign_in(&authorize(&app, ""), "carol@acme.example", PASSWORD).await;
+    app.clock.advance(HOUR * 2);
+    assert_eq!(browser.get(&account).await.status, 200);
+    for (by_domain, unused) in [(true, HOUR), (false, HOUR / 2)] {
+        let rule = json!({"inactivity_seconds": unused.as_secs()});
+        if by_domain {
+            let path = format!("/organization_domains/{}/sign_in_policy", acme["domains"][0]["id"].as_str().unwrap());
+            good(&app, Method::PUT, &path, rule).await;
+        } else {
+            app.settings(|settings| settings.inactivity_seconds = Some(1_800)).await;
+        }
+        let mut browser = app.browser();
+        browser.sign_in(&authorize(&app, ""), "carol@acme.example", PASSWORD).await;
+        app.clock.advance(unused - Duration::from_secs(1));
+        assert!(browser.get(&authorize(&app, "")).await.location_parameter("code").is_some());
+        app.clock.advance(unused);
+        for page in [account.clone(), authorize(&app, "")] {
+            assert!(browser.get(&page).await.location().is_some_and(|to| to.starts_with("/sign-in?")), "{page}");
+        }
+    }
+});
+
 both_engines!(row_26_a_device_is_not_let_in_past_the_policy, |app| async move {
     let user = app.user(EMAIL, PASSWORD).await;
     let acme = organization(&app, "Acme").await;
