@@ -4,15 +4,19 @@ use gatewright_db::{DbError, Tx};
 use serde_json::json;
 
 use super::conclude::Attempt;
-use super::model::Refusal;
+use super::model::{NotRenewed, Refusal};
 use crate::features::credentials::authentication_factors::{FactorId, Refused};
 use crate::features::credentials::email_verifications::Redemption;
 use crate::features::credentials::methods::{Method, SecondFactor};
+use crate::features::credentials::sessions::Session;
 use crate::features::flows::radar;
+use crate::features::records::environments::Client;
 use crate::features::records::users::{self, User, UserId};
 use crate::platform::actor::Actor;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::events::{Event, Scribe};
+
+const REFUSED: &str = "authentication.refused";
 
 /// Where a sign-in comes from, for its events and its session.
 #[derive(Clone, Debug, Default)]
@@ -132,23 +136,12 @@ pub fn record_second_factor(
 /// Writes the platform's own entry `authentication.refused`: the proof was good, and the environment or the organization lets nobody in by it.
 pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Result<(), DbError> {
     let (environment, scribe) = (attempt.client.environment.id.clone(), cx.scribe(Actor::System));
-    let reason = match refusal {
-        Refusal::MethodNotAllowed => "method_not_allowed",
-        Refusal::OrganizationMethods(_) => "organization_methods",
-        Refusal::TooOld => "sign_in_too_old",
-        Refusal::Idle => "sign_in_unused",
-        Refusal::PasskeyRequired => "passkey_required",
-        Refusal::NotAMember => "not_a_member",
-        Refusal::AddressNotProved => "email_not_verified",
-        Refusal::OrganizationNotNamed => "organization_required",
-        Refusal::Blocked { .. } => "radar",
-    };
     let outcome = if matches!(refusal, Refusal::Blocked { .. }) { radar::Outcome::Blocked } else { radar::Outcome::Open };
     let event = Event::new(
-        "authentication.refused",
+        REFUSED,
         json!({
             "type": attempt.method.event_type(),
-            "reason": reason,
+            "reason": reason_of(refusal),
             "user_id": attempt.user.id,
             "email": attempt.user.email.as_str(),
             "client_id": attempt.client.id,
@@ -161,4 +154,47 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
     // Two writes, as many as a wrong proof makes: the time they take does not tell a blocked sign-in from a wrong password.
     cx.db().write(move |tx| radar::settle(tx, &id, &standing, outcome, &user, None, &settling)).await?;
     cx.db().write(move |tx| scribe.record(tx, &environment, &event)).await
+}
+
+/// As [`record_refusal`], for a session that asks to go on, perhaps in another organization. The session stays as it is.
+pub async fn record_not_renewed(
+    cx: &Cx,
+    client: &Client,
+    session: &Session,
+    user: &User,
+    organization: Option<&str>,
+    origin: &Origin,
+    reason: NotRenewed,
+) -> Result<(), DbError> {
+    let reason = match reason {
+        NotRenewed::Refused(refusal) => reason_of(refusal),
+        NotRenewed::WithoutSecondFactor => "second_factor_required",
+    };
+    let data = json!({
+        "type": session.method.event_type(),
+        "reason": reason,
+        "session_id": session.id,
+        "user_id": user.id,
+        "email": user.email.as_str(),
+        "client_id": client.id,
+        "organization_id": organization,
+        "ip_address": origin.ip_address,
+        "user_agent": origin.user_agent,
+    });
+    let (environment, scribe, event) = (client.environment.id.clone(), cx.scribe(Actor::System), Event::new(REFUSED, data));
+    cx.db().write(move |tx| scribe.record(tx, &environment, &event)).await
+}
+
+fn reason_of(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MethodNotAllowed => "method_not_allowed",
+        Refusal::OrganizationMethods(_) => "organization_methods",
+        Refusal::TooOld => "sign_in_too_old",
+        Refusal::Idle => "sign_in_unused",
+        Refusal::PasskeyRequired => "passkey_required",
+        Refusal::NotAMember => "not_a_member",
+        Refusal::AddressNotProved => "email_not_verified",
+        Refusal::OrganizationNotNamed => "organization_required",
+        Refusal::Blocked { .. } => "radar",
+    }
 }

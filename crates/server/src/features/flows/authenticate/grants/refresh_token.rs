@@ -15,6 +15,7 @@ use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::sessions::{self, Ending, RefreshToken, Rotation, Session, Standing, tokens};
 use crate::features::credentials::signing_keys;
 use crate::features::flows::authenticate::conclude::token_error;
+use crate::features::flows::authenticate::failures::{Origin, record_not_renewed};
 use crate::features::flows::authenticate::model::{AuthenticateResponse, NotRenewed, Refusal, SessionFacts, decide_renewal};
 use crate::features::flows::authenticate::wire::refusal_error;
 use crate::features::records::environments::Client;
@@ -85,12 +86,12 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         }
         match found.token.used_at {
             Some(used_at) if !found.token.successor_used && now.since(used_at) < settings.refresh_replay() => {
-                check(&found, now)?;
+                check(cx, &call.client, &call.origin, &found, now).await?;
                 return replay(cx, &call.client, found, now).await;
             }
             Some(_) => return Err(reuse(cx, &call.client, &found).await?),
             None => {
-                check(&found, now)?;
+                check(cx, &call.client, &call.origin, &found, now).await?;
                 if let Some(answer) = rotate(cx, &call.client, found, &hash, now).await? {
                     return Ok(answer);
                 }
@@ -101,20 +102,12 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
 }
 
 /// Whether the session satisfies the policy of the organization that the token is to be for. A policy that became stricter catches here
-/// what was opened before.
-fn check(found: &Found, now: Timestamp) -> Result<(), ApiError> {
-    let Found { session, user, policy, .. } = found;
-    // Nobody hears what an organization asks for who is no member of it.
-    if found.standing.is_none() {
-        return Err(lost(user));
-    }
-    let facts = SessionFacts {
-        method: session.method,
-        age: now.since(session.authenticated_at),
-        idle: now.since(session.last_active_at),
-        second_factor_proved: session.second_factor.is_some(),
-    };
-    decide_renewal(policy, facts).map_err(|reason| match reason {
+/// what was opened before. A refusal leaves an event.
+async fn check(cx: &Cx, client: &Client, origin: &Origin, found: &Found, now: Timestamp) -> Result<(), ApiError> {
+    let Err(reason) = decide(found, now) else { return Ok(()) };
+    let Found { session, user, .. } = found;
+    record_not_renewed(cx, client, session, user, found.organization.as_deref(), origin, reason).await?;
+    Err(match reason {
         NotRenewed::Refused(Refusal::TooOld | Refusal::Idle) => invalid(),
         // In OAuth's words here, whatever the code (contract 2.4, 3.4).
         NotRenewed::Refused(Refusal::MethodNotAllowed) => {
@@ -127,6 +120,21 @@ fn check(found: &Found, now: Timestamp) -> Result<(), ApiError> {
                 .with("user", serde_json::to_value(UserView::from(user)).unwrap_or_default())
         }
     })
+}
+
+fn decide(found: &Found, now: Timestamp) -> Result<(), NotRenewed> {
+    let Found { session, policy, .. } = found;
+    // Nobody hears what an organization asks for who is no member of it.
+    if found.standing.is_none() {
+        return Err(NotRenewed::Refused(Refusal::NotAMember));
+    }
+    let facts = SessionFacts {
+        method: session.method,
+        age: now.since(session.authenticated_at),
+        idle: now.since(session.last_active_at),
+        second_factor_proved: session.second_factor.is_some(),
+    };
+    decide_renewal(policy, facts)
 }
 
 async fn find(cx: &Cx, client: &Client, hash: &str, requested: Option<&str>) -> Result<Option<Found>, DbError> {

@@ -186,6 +186,43 @@ both_engines!(a_policy_that_becomes_stricter_catches_live_sessions_at_the_next_r
     }
 });
 
+both_engines!(a_refresh_that_is_refused_leaves_an_event, |app| async move {
+    let (user, acme, beta) = alice_of_two(&app).await;
+    let gamma = organization(&app, "Gamma").await;
+    let pair = signed_in_to(&app, &beta).await;
+    let sessions = good(&app, Method::GET, &format!("/user_management/users/{}/sessions", user["id"].as_str().unwrap()), Value::Null).await;
+    let refused = || async {
+        let events = app.events().await.into_iter().filter(|(name, _)| name == "authentication.refused");
+        events.map(|(_, data)| data).collect::<Vec<_>>()
+    };
+    app.clock.advance(HOUR);
+    for (count, (rule, reason)) in [
+        (json!({"session_seconds": 3_600}), "sign_in_too_old"),
+        (json!({"inactivity_seconds": 3_600}), "sign_in_unused"),
+        (json!({"mfa": "required"}), "second_factor_required"),
+        (json!({"password": false}), "organization_methods"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        asks(&app, &acme, rule).await;
+        assert_eq!(refresh(&app, &pair["refresh_token"], Some(&acme)).await.status, 400);
+        let all = refused().await;
+        assert_eq!(all.len(), count + 1, "{reason}: one for each");
+        let event = all.last().unwrap();
+        assert_eq!(event["reason"], reason);
+        assert_eq!((&event["session_id"], &event["user_id"]), (&sessions["data"][0]["id"], &user["id"]));
+        assert_eq!((&event["organization_id"], &event["email"]), (&json!(acme), &json!(EMAIL)));
+        assert!(!event.to_string().contains(pair["refresh_token"].as_str().unwrap()), "{event}");
+    }
+    assert_eq!(refresh(&app, &pair["refresh_token"], Some(&gamma)).await.code(), "organization_membership_not_found");
+    assert_eq!(refused().await.last().unwrap()["reason"], "not_a_member");
+    assert_eq!(refresh(&app, &pair["refresh_token"], None).await.status, 200);
+    // Within the window of a replay it is decided again, too.
+    assert_eq!(refresh(&app, &pair["refresh_token"], Some(&acme)).await.status, 400);
+    assert_eq!(refused().await.len(), 6, "and none for those that are let through");
+});
+
 both_engines!(a_session_lives_as_long_as_its_organization_lets_it, |app| async move {
     let (user, acme, beta) = alice_of_two(&app).await;
     asks(&app, &acme, json!({"session_seconds": 7_200})).await;
