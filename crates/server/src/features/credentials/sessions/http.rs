@@ -1,6 +1,5 @@
 use axum::extract::State;
 use axum::http::StatusCode;
-use gatewright_base::Timestamp;
 use gatewright_db::DbError;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -35,14 +34,9 @@ async fn list(
         .db()
         .scan(move |tx| {
             let environment = &caller.environment;
-            if users::find(tx, environment, &user)?.is_none() {
-                return Ok::<_, DbError>(None);
-            }
-            let settings = environments::find(tx, environment)?.map(|e| e.settings).unwrap_or_default();
-            let idle_since = settings
-                .inactivity_seconds
-                .map_or(Timestamp::from_millis(i64::MIN), |s| now.minus(std::time::Duration::from_secs(s.into())));
-            store::list_active(tx, environment, &user, now, idle_since, &page).map(Some)
+            let Some(user) = users::find(tx, environment, &user)? else { return Ok::<_, DbError>(None) };
+            let Some(environment) = environments::find(tx, environment)? else { return Ok(None) };
+            super::list_active(tx, &environment, &user, now, &page).map(Some)
         })
         .await?
         .ok_or_else(|| ApiError::not_found("User", &id))?;

@@ -1,15 +1,17 @@
 //! Sessions, their refresh tokens and their access tokens (contract 3). A session opens only with a permit of the sign-in
 //! decision; see `flows::authenticate`.
 
+mod active;
 mod http;
 mod model;
 mod standing;
 mod store;
 pub mod tokens;
 
+pub use active::list_active;
 pub use model::{Ending, RefreshToken, Session, SessionId, SessionView};
 pub use standing::{Standing, find_active_membership, find_standing};
-pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, list_active, mark_switched, rotate};
+pub use store::{Rotation, find, find_environment, find_token, insert, insert_token, mark_switched, rotate};
 
 use std::time::Duration;
 

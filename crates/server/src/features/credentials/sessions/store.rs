@@ -1,4 +1,4 @@
-use gatewright_base::{Page, PageQuery, Timestamp};
+use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Row, Tx, params};
 
 use super::model::{RefreshToken, Session, SessionId};
@@ -79,22 +79,21 @@ pub fn mark_switched(
 }
 
 /// Live sessions only. `idle_since`: those not refreshed after it have ended by inactivity.
-pub fn list_active(
+#[expect(clippy::too_many_arguments, reason = "what the statement asks for")]
+pub fn list_live(
     tx: &mut Tx<'_>,
     environment: &EnvironmentId,
     user: &UserId,
     now: Timestamp,
     idle_since: Timestamp,
-    page: &PageQuery,
-) -> Result<Page<Session>, DbError> {
-    let scan = page.scan();
-    let limit = page.limit + 1;
-    let sql = if scan.ascending { LIST_ACTIVE_ASC } else { LIST_ACTIVE_DESC };
+    cursor: Option<&str>,
+    ascending: bool,
+    limit: u32,
+) -> Result<Vec<Session>, DbError> {
+    let sql = if ascending { LIST_LIVE_ASC } else { LIST_LIVE_DESC };
     // The open end of a scan is the least or greatest text that an id can have.
-    let cursor = scan.cursor.unwrap_or(if scan.ascending { "" } else { "~" });
-    let rows = tx.list(sql, params![environment, user, now, idle_since, cursor, limit])?;
-    let sessions = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.page(sessions, |session| session.id.as_str()))
+    let cursor = cursor.unwrap_or(if ascending { "" } else { "~" });
+    tx.list(sql, params![environment, user, now, idle_since, cursor, limit])?.into_iter().map(from_row).collect()
 }
 
 /// The session's newest refresh token.
@@ -217,12 +216,12 @@ pub const MARK_ENDED_OF_ORGANIZATION: &str = columns!(
 );
 pub const MARK_SWITCHED: &str = "UPDATE sessions SET organization_id = $3, updated_at = $4 \
      WHERE environment_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > $4 RETURNING id";
-pub const LIST_ACTIVE_ASC: &str = columns!(
+pub const LIST_LIVE_ASC: &str = columns!(
     "SELECT",
     "FROM sessions WHERE environment_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 AND last_active_at > $4 \
      AND id > $5 ORDER BY id LIMIT $6"
 );
-pub const LIST_ACTIVE_DESC: &str = columns!(
+pub const LIST_LIVE_DESC: &str = columns!(
     "SELECT",
     "FROM sessions WHERE environment_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 AND last_active_at > $4 \
      AND id < $5 ORDER BY id DESC LIMIT $6"

@@ -72,9 +72,13 @@ impl Policy {
         Duration::from_secs(self.session_seconds.into())
     }
 
+    pub fn inactivity(&self) -> Option<Duration> {
+        self.inactivity_seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// Whether a session that nobody used for so long has ended.
     pub fn is_idle(&self, idle: Duration) -> bool {
-        self.inactivity_seconds.is_some_and(|seconds| idle >= Duration::from_secs(seconds.into()))
+        self.inactivity().is_some_and(|longest| idle >= longest)
     }
 }
 

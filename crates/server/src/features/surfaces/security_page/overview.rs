@@ -1,7 +1,5 @@
 //! The page with everything on it.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
@@ -21,6 +19,7 @@ use crate::features::credentials::sessions::{self, Session};
 use crate::features::credentials::{email_changes, passwords, recovery_codes};
 use crate::features::records::environments::Mfa;
 use crate::features::records::organizations::{self, OrganizationId};
+use crate::features::records::sign_in_policies;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::sms;
 use crate::web::page::Visit;
@@ -59,22 +58,24 @@ struct Present {
 }
 
 async fn look(cx: &Cx, signed_in: &SignedIn) -> Result<Present, DbError> {
-    let (client, user, now) = (signed_in.client.clone(), signed_in.user.id.clone(), cx.now());
+    let (client, person, here, now) = (signed_in.client.clone(), signed_in.user.clone(), signed_in.token_hash.clone(), cx.now());
     cx.db()
         .scan(move |tx| {
-            let environment = &client.environment.id;
-            let idle = client.environment.settings.inactivity_seconds;
-            let idle_since = idle.map_or(Timestamp::from_millis(i64::MIN), |s| now.minus(Duration::from_secs(s.into())));
+            let (environment, user) = (&client.environment.id, person.id.clone());
             let page = PageQuery { limit: 100, ..PageQuery::default() };
-            let mut sessions = sessions::list_active(tx, environment, &user, now, idle_since, &page)?.data;
+            let mut sessions = sessions::list_active(tx, &client.environment, &person, now, &page)?.data;
             sessions.sort_by_key(|session| std::cmp::Reverse(session.last_active_at));
+            // What no page takes for the person any more; this browser's has been taken.
+            let policy = sign_in_policies::find_effective_for(tx, environment, &client.environment.settings, None, person.email.key())?;
+            let mut browsers = browser_sessions::list_of_user(tx, environment, &user, now)?;
+            browsers.retain(|listed| listed.token_hash == here || !policy.is_idle(listed.session.idle(now)));
             Ok(Present {
                 has_password: passwords::find(tx, environment, &user)?.is_some(),
                 waiting_email: email_changes::find_open(tx, environment, &user, now)?.map(|change| change.new_email),
                 passkeys: passkeys::list_of_user(tx, environment, &user)?,
                 factors: authentication_factors::list_of_user(tx, environment, &user)?,
                 codes_left: recovery_codes::count_left(tx, environment, &user)?,
-                browsers: browser_sessions::list_of_user(tx, environment, &user, now)?,
+                browsers,
                 organizations: name_organizations(tx, environment, &sessions)?,
                 sessions,
             })

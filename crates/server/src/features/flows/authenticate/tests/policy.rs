@@ -186,6 +186,39 @@ both_engines!(a_policy_that_becomes_stricter_catches_live_sessions_at_the_next_r
     }
 });
 
+both_engines!(the_list_of_active_sessions_holds_each_to_its_own_organization, |app| async move {
+    let (user, acme, beta) = alice_of_two(&app).await;
+    let path = format!("/user_management/users/{}/sessions", user["id"].as_str().unwrap());
+    let organizations = async |query: &str| -> Vec<String> {
+        let page = good(&app, Method::GET, &format!("{path}{query}"), Value::Null).await;
+        page["data"].as_array().unwrap().iter().map(|session| session["organization_id"].as_str().unwrap().to_owned()).collect()
+    };
+    for organization in [&acme, &beta, &acme, &acme, &beta, &acme] {
+        signed_in_to(&app, organization).await;
+    }
+    assert_eq!(organizations("").await.len(), 6);
+    let mut browser = app.browser();
+    browser.sign_in(&authorize(&app, &format!("&organization_id={beta}")), EMAIL, PASSWORD).await;
+    let listed = |page: &Answer| (page.text.contains("Acme"), page.text.contains("Beta"));
+    let account = format!("/account?client_id={}", app.tenant.client_id);
+    assert_eq!(listed(&browser.get(&account).await), (true, true));
+    app.clock.advance(HOUR);
+    for rule in [json!({"inactivity_seconds": 3_600}), json!({"session_seconds": 3_600})] {
+        asks(&app, &acme, rule.clone()).await;
+        assert_eq!(organizations("").await, [beta.clone(), beta.clone()], "{rule}");
+        // A page is full although what has ended lies between its rows.
+        let first = good(&app, Method::GET, &format!("{path}?limit=1"), Value::Null).await;
+        let after = first["list_metadata"]["after"].as_str().expect("there is another page");
+        assert_eq!(first["data"].as_array().unwrap().len(), 1, "{rule}");
+        let second = good(&app, Method::GET, &format!("{path}?limit=1&after={after}"), Value::Null).await;
+        assert_eq!((second["data"].as_array().unwrap().len(), &second["list_metadata"]["after"]), (1, &Value::Null), "{rule}");
+        assert_eq!(organizations("?order=asc").await, [beta.clone(), beta.clone()], "{rule}");
+        assert_eq!(listed(&browser.get(&account).await), (false, true), "{rule}");
+    }
+    asks(&app, &acme, json!({"inactivity_seconds": 3_601})).await;
+    assert_eq!(organizations("").await.len(), 6);
+});
+
 both_engines!(a_refresh_that_is_refused_leaves_an_event, |app| async move {
     let (user, acme, beta) = alice_of_two(&app).await;
     let gamma = organization(&app, "Gamma").await;
