@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::model::{ChallengeId, ChallengeView, EnrolledView, FactorId, FactorView, PhoneNumber};
+use super::model::{Asker, ChallengeId, ChallengeView, EnrolledView, FactorId, FactorView, PhoneNumber};
 use super::{Asked, Refused, Verification, challenge, delete, enroll_generic, enroll_sms, enroll_totp, store, verify};
 use crate::features::records::users::{self, User, UserId};
 use crate::platform::cx::Cx;
@@ -162,7 +162,7 @@ async fn verify_challenge(
     let outcome = cx
         .db()
         .write(move |tx| {
-            let outcome = verify(tx, cx_in.master_key(), &caller.environment, &wanted, body.code.reveal(), &scribe)?;
+            let outcome = verify(tx, cx_in.master_key(), &caller.environment, &wanted, body.code.reveal(), Asker::Anybody, &scribe)?;
             let event = match &outcome {
                 None => return Ok::<_, DbError>(None),
                 Some(Verification::Right { factor, challenge }) => Event::new(

@@ -12,7 +12,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Challenge, ChallengeId, Enrolled, Factor, FactorId, FactorKind, FactorView, LIFETIME, MAX_PER_USER, PhoneNumber};
+pub use model::{Asker, Challenge, ChallengeId, Enrolled, Factor, FactorId, FactorKind, FactorView, LIFETIME, MAX_PER_USER, PhoneNumber};
 pub use qr::data_uri as qr_code;
 pub use store::{find, find_challenged, is_enrolled, list_of_user};
 
@@ -285,6 +285,7 @@ pub fn verify(
     environment: &EnvironmentId,
     id: &ChallengeId,
     given: &str,
+    asker: Asker,
     scribe: &Scribe,
 ) -> Result<Option<Verification>, DbError> {
     let now = scribe.now;
@@ -297,7 +298,16 @@ pub fn verify(
         return refuse(factor, challenge, reason, false);
     };
     // Counted as wrong until it is found right: so many at once cannot all be the last free try.
-    let Some(attempt) = store::take_factor_try(tx, environment, &factor.id, model::MAX_FAILURES, now)? else {
+    let own = match asker {
+        Asker::KnownDevice => store::take_device_try(tx, environment, &factor.id, model::MAX_DEVICE_FAILURES)?,
+        Asker::Anybody => None,
+    };
+    let on_device = own.is_some();
+    let attempt = match own {
+        Some(own) => Some(own),
+        None => store::take_factor_try(tx, environment, &factor.id, model::MAX_FAILURES, now)?,
+    };
+    let Some(attempt) = attempt else {
         return refuse(factor, challenge, Refused::TooManyAttempts, true);
     };
     let right = match &factor.kind {
@@ -324,13 +334,19 @@ pub fn verify(
         right => right,
     };
     if let Err(reason) = right {
-        if let Some(wait) = wait_after(attempt.failures) {
+        if let Some(wait) = wait_after(attempt.failures).filter(|_| !on_device) {
             store::mark_blocked(tx, environment, &factor.id, now.plus(wait))?;
         }
         return refuse(factor, challenge, reason, true);
     }
     let first = factor.user_id.is_some() && !factor.is_verified();
-    store::mark_right(tx, environment, &factor.id, first, now)?;
+    let counted = match (first, on_device) {
+        (true, _) => store::Right::First,
+        // A stranger's tries stay counted when the owner signs in on a device of their own.
+        (false, true) => store::Right::OnDevice,
+        (false, false) => store::Right::Anywhere,
+    };
+    store::mark_right(tx, environment, &factor.id, counted, now)?;
     let verified_at = if first { Some(now) } else { factor.verified_at };
     let factor = Factor { verified_at, last_used_at: Some(now), updated_at: if first { now } else { factor.updated_at }, ..factor };
     if first {

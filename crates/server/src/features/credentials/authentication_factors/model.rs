@@ -27,9 +27,14 @@ pub const LIFETIME: Duration = Duration::from_secs(600);
 /// Factors a user may have, those not verified yet included: enough for a phone, a tablet and a spare, too few to fill a table.
 pub const MAX_PER_USER: i64 = 10;
 
-/// Wrong codes in a row, over all challenges, after which a factor answers no more until it is taken away (NIST SP 800-63B-4 §3.2.2).
-/// Against three codes of a million that are right at a time: one chance in 3,300 for all of them together.
-pub const MAX_FAILURES: i64 = 100;
+/// Wrong codes in a row, over all challenges, after which a factor answers no more until it is taken away, but for what is left of
+/// [`MAX_DEVICE_FAILURES`]: a hundred in all (NIST SP 800-63B-4 §3.2.2). Against three codes of a million that are right at a time: one
+/// chance in 3,300 for all of them together.
+pub const MAX_FAILURES: i64 = 90;
+
+/// Wrong codes in a row on devices on which the owner has proved a second factor before, all of them together. Then such a device counts
+/// as anybody's until a right code comes.
+pub const MAX_DEVICE_FAILURES: i64 = 10;
 
 /// Wrong codes in a row before the factor makes whoever tries wait.
 const FREE_FAILURES: i64 = 5;
@@ -146,6 +151,15 @@ pub struct Challenge {
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// Who tries a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// On a device on which the owner has proved a second factor before: it has tries of its own, so that whoever has the password cannot
+    /// keep the owner out by wrong codes (attack row 42). A device known from a password alone may be that stranger's.
+    KnownDevice,
+    Anybody,
 }
 
 /// For how long a factor refuses every code after so many wrong ones in a row.

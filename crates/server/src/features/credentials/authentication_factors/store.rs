@@ -129,6 +129,12 @@ pub fn take_factor_try(
     Ok(Some(FactorTry { secret_sealed: row.opt_bytes()?, failures: row.int()? }))
 }
 
+/// One more try on a device of the owner's, if those have one left. Nobody waits for these: they are few.
+pub fn take_device_try(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, most: i64) -> Result<Option<FactorTry>, DbError> {
+    let Some(mut row) = tx.take_once(TAKE_DEVICE_TRY, params![environment, id, most])? else { return Ok(None) };
+    Ok(Some(FactorTry { secret_sealed: row.opt_bytes()?, failures: row.int()? }))
+}
+
 /// Uses a time step up, and all before it. One caller wins.
 pub fn take_step(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, step: i64) -> Result<bool, DbError> {
     Ok(tx.take_once(TAKE_STEP, params![environment, id, step])?.is_some())
@@ -139,9 +145,24 @@ pub fn take_challenge(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &Challen
     Ok(tx.take_once(TAKE_CHALLENGE, params![environment, id, now])?.is_some())
 }
 
-/// A right code: earlier wrong ones are forgotten. `first`: the factor counts from now on.
-pub fn mark_right(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, first: bool, now: Timestamp) -> Result<(), DbError> {
-    tx.execute(if first { MARK_VERIFIED } else { MARK_RIGHT }, params![environment, id, now]).map(drop)
+/// A right code, and which try it was.
+#[derive(Clone, Copy, Debug)]
+pub enum Right {
+    /// The factor counts from now on.
+    First,
+    Anywhere,
+    /// One of those that the owner's devices have.
+    OnDevice,
+}
+
+/// Earlier wrong codes are forgotten: all of them, or those on the owner's devices.
+pub fn mark_right(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, right: Right, now: Timestamp) -> Result<(), DbError> {
+    let sql = match right {
+        Right::First => MARK_VERIFIED,
+        Right::Anywhere => MARK_RIGHT,
+        Right::OnDevice => MARK_RIGHT_ON_DEVICE,
+    };
+    tx.execute(sql, params![environment, id, now]).map(drop)
 }
 
 pub fn mark_blocked(tx: &mut Tx<'_>, environment: &EnvironmentId, id: &FactorId, until: Timestamp) -> Result<(), DbError> {
@@ -202,12 +223,16 @@ pub const DELETE: &str = columns!("DELETE FROM authentication_factors WHERE envi
 pub const TAKE_FACTOR_TRY: &str = "UPDATE authentication_factors SET failures = failures + 1 \
      WHERE environment_id = $1 AND id = $2 AND failures < $4 AND (blocked_until IS NULL OR blocked_until <= $3) \
      RETURNING secret_sealed, failures";
+pub const TAKE_DEVICE_TRY: &str = "UPDATE authentication_factors SET device_failures = COALESCE(device_failures, 0) + 1 \
+     WHERE environment_id = $1 AND id = $2 AND COALESCE(device_failures, 0) < $3 RETURNING secret_sealed, device_failures";
 pub const TAKE_STEP: &str = "UPDATE authentication_factors SET last_step = $3 \
      WHERE environment_id = $1 AND id = $2 AND (last_step IS NULL OR last_step < $3) RETURNING id";
-pub const MARK_RIGHT: &str = "UPDATE authentication_factors SET failures = 0, blocked_until = NULL, last_used_at = $3 \
-     WHERE environment_id = $1 AND id = $2";
-pub const MARK_VERIFIED: &str = "UPDATE authentication_factors SET failures = 0, blocked_until = NULL, last_used_at = $3, \
-     verified_at = $3, updated_at = $3 WHERE environment_id = $1 AND id = $2";
+pub const MARK_RIGHT: &str = "UPDATE authentication_factors SET failures = 0, device_failures = 0, blocked_until = NULL, \
+     last_used_at = $3 WHERE environment_id = $1 AND id = $2";
+pub const MARK_RIGHT_ON_DEVICE: &str =
+    "UPDATE authentication_factors SET device_failures = 0, last_used_at = $3 WHERE environment_id = $1 AND id = $2";
+pub const MARK_VERIFIED: &str = "UPDATE authentication_factors SET failures = 0, device_failures = 0, blocked_until = NULL, \
+     last_used_at = $3, verified_at = $3, updated_at = $3 WHERE environment_id = $1 AND id = $2";
 pub const MARK_BLOCKED: &str = "UPDATE authentication_factors SET blocked_until = $3 WHERE environment_id = $1 AND id = $2";
 pub const INSERT_CHALLENGE: &str = "INSERT INTO authentication_challenges (id, environment_id, factor_id, code_sealed, attempts, \
      expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, 0, $5, $6, $6)";

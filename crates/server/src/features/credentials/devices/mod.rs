@@ -1,6 +1,7 @@
 //! Devices that their owner has signed in from, as apps with sign-in pages of their own name them (`device_id`, contract 2.2). A known one
-//! is worth a counter of its own and nothing else, so that a stranger's tries cannot lock the owner out (attack row 42). The hosted pages
-//! know a browser by a cookie of their own instead. No operations of its own.
+//! is worth a counter of its own and nothing else, so that a stranger's tries cannot lock the owner out (attack row 42). Where the owner
+//! has proved a second factor, it is worth one for those as well: of the others somebody with the password alone may have made known, as
+//! long as there was no second factor. The hosted pages know a browser by cookies of their own instead. No operations of its own.
 
 pub mod store;
 #[cfg(test)]
@@ -47,13 +48,19 @@ pub async fn find_known(cx: &Cx, environment: &EnvironmentId, email: &EmailAddre
         .await
 }
 
-/// The user has signed in from the device.
-pub async fn note(cx: &Cx, environment: &EnvironmentId, user: &UserId, id: &str) -> Result<(), DbError> {
+/// Whether the user has proved a second factor on the device `id`.
+pub fn has_proved(tx: &mut Tx<'_>, cx: &Cx, environment: &EnvironmentId, user: &UserId, id: &str) -> Result<bool, DbError> {
+    store::has_proved(tx, environment, user, &hash(cx, environment, user, id), cx.now().minus(KEPT))
+}
+
+/// The user has signed in from the device, and maybe proved a second factor there.
+pub async fn note(cx: &Cx, environment: &EnvironmentId, user: &UserId, id: &str, second_factor: bool) -> Result<(), DbError> {
     let (environment, user, hash, now) = (environment.clone(), user.clone(), hash(cx, environment, user, id), cx.now());
     let recent = now.minus(SEEN_AGAIN_AFTER);
     let seen = {
         let (environment, user, hash) = (environment.clone(), user.clone(), hash.clone());
-        cx.db().read(move |tx| store::is_known(tx, &environment, &user, &hash, recent)).await?
+        let look = if second_factor { store::has_proved } else { store::is_known };
+        cx.db().read(move |tx| look(tx, &environment, &user, &hash, recent)).await?
     };
     if seen {
         return Ok(());
@@ -64,7 +71,7 @@ pub async fn note(cx: &Cx, environment: &EnvironmentId, user: &UserId, id: &str)
             if users::find(tx, &environment, &user)?.is_none() {
                 return Ok(());
             }
-            store::upsert(tx, &environment, &user, &hash, now)?;
+            store::upsert(tx, &environment, &user, &hash, second_factor.then_some(now), now)?;
             store::delete_beyond(tx, &environment, &user, MAX_DEVICES)
         })
         .await

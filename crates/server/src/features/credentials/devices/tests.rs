@@ -33,12 +33,12 @@ both_engines!(a_user_has_twenty_devices_at_most_and_the_oldest_makes_room, |app|
     let user = app.user(EMAIL, PASSWORD).await;
     let id = UserId::from_text(user["id"].as_str().unwrap());
     for number in 0..=MAX_DEVICES {
-        note(app.cx(), &app.tenant.environment, &id, &format!("device {number}")).await.unwrap();
+        note(app.cx(), &app.tenant.environment, &id, &format!("device {number}"), false).await.unwrap();
         app.clock.advance(Duration::from_secs(1));
     }
     assert!(!known(&app, EMAIL, "device 0").await);
     for number in 1..=MAX_DEVICES {
         assert!(known(&app, EMAIL, &format!("device {number}")).await, "{number}");
     }
-    note(app.cx(), &app.tenant.environment, &UserId::from_text("user_gone"), "phone").await.unwrap();
+    note(app.cx(), &app.tenant.environment, &UserId::from_text("user_gone"), "phone", true).await.unwrap();
 });

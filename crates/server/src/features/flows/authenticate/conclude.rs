@@ -402,6 +402,7 @@ async fn issue(
         token_type: "Bearer",
         impersonator: session.impersonator.clone(),
         expires_in: tokens::lifetime(&attempt.client, &session, now),
+        second_factor: session.second_factor.is_some(),
         refresh_token: refresh_token.clone(),
     };
     let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &user, &attempt.asked).await?;

@@ -154,7 +154,7 @@ async fn authenticate(
             // Support's device is not the user's.
             if let Some(id) = device_id
                 && body.impersonator.is_none()
-                && let Err(error) = devices::note(&cx, &client.environment.id, &body.user.id(), &id).await
+                && let Err(error) = devices::note(&cx, &client.environment.id, &body.user.id(), &id, body.second_factor).await
             {
                 // The session is there; only the next wrong password would count as a stranger's.
                 tracing::warn!(%error, "a device could not be noted");

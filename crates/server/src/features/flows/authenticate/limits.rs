@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::http::AuthenticateRequest;
+use super::proofs::Device;
 use crate::features::credentials::devices;
 use crate::features::records::users::EmailAddress;
 use crate::platform::cx::{Cx, EnvironmentId};
@@ -39,6 +40,11 @@ impl Place {
         }
         let address = body.ip_address.as_deref().and_then(|text| text.trim().parse::<IpAddr>().ok());
         Self { network: address.map(network_of), device_id: body.device_id.clone().filter(|id| !id.is_empty()) }
+    }
+
+    /// What second factors are told of it.
+    pub fn device(&self) -> Device {
+        self.device_id.clone().map_or(Device::Unknown, Device::Named)
     }
 }
 

@@ -290,6 +290,9 @@ pub struct AuthenticateResponse {
     pub token_type: &'static str,
     /// Life of the access token in seconds.
     pub expires_in: u32,
+    /// Whether the session has a second factor; for whoever notes the device.
+    #[serde(skip)]
+    pub second_factor: bool,
 }
 
 #[derive(ToSchema)]

@@ -8,7 +8,8 @@ use gatewright_db::{DbError, Tx};
 use super::failures::{Origin, record_failure, record_second_factor};
 use super::model::{Refusal, StepUp, check_proof};
 use super::wire::refusal_error;
-use crate::features::credentials::authentication_factors::{self, ChallengeId, Factor, Verification};
+use crate::features::credentials::authentication_factors::{self, Asker as FactorAsker, ChallengeId, Factor, Verification};
+use crate::features::credentials::devices;
 use crate::features::credentials::magic_auths::{self, Redemption, Refused};
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::credentials::passkeys::{self, SignIn};
@@ -148,6 +149,16 @@ pub enum GivenFactor {
     RecoveryCode(String),
 }
 
+/// On what device it is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    Unknown,
+    /// The owner has proved a second factor on it before.
+    Known,
+    /// As a back end names it: whether it is known is looked up.
+    Named(String),
+}
+
 /// What became of it.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "lives for one request and is never kept")]
@@ -175,6 +186,7 @@ pub async fn second_factor(
     client: &Client,
     pending_hash: &str,
     given: GivenFactor,
+    device: Device,
     origin: &Origin,
 ) -> Result<SecondFactorProof, DbError> {
     let (cx_in, client, hash, origin, scribe) =
@@ -198,11 +210,14 @@ pub async fn second_factor(
                         None => (Err(Refused::Wrong), None),
                         Some((_, factor)) if factor.user_id.as_ref() != Some(&user.id) => return Ok(SecondFactorProof::AnotherUser),
                         Some((_, factor)) if !may_answer(tx, environment, &factor, &pending)? => (Err(Refused::Wrong), Some(factor)),
-                        Some(_) => match authentication_factors::verify(tx, cx_in.master_key(), environment, &id, code, &scribe)? {
-                            None => (Err(Refused::Wrong), None),
-                            Some(Verification::Refused { factor, reason, .. }) => (Err(reason), Some(factor)),
-                            Some(Verification::Right { factor, .. }) => (factor.second_factor().ok_or(Refused::Wrong), Some(factor)),
-                        },
+                        Some(_) => {
+                            let asker = find_asker(tx, &cx_in, environment, &user, &device)?;
+                            match authentication_factors::verify(tx, cx_in.master_key(), environment, &id, code, asker, &scribe)? {
+                                None => (Err(Refused::Wrong), None),
+                                Some(Verification::Refused { factor, reason, .. }) => (Err(reason), Some(factor)),
+                                Some(Verification::Right { factor, .. }) => (factor.second_factor().ok_or(Refused::Wrong), Some(factor)),
+                            }
+                        }
                     }
                 }
             };
@@ -214,6 +229,15 @@ pub async fn second_factor(
             })
         })
         .await
+}
+
+fn find_asker(tx: &mut Tx<'_>, cx: &Cx, environment: &EnvironmentId, user: &User, device: &Device) -> Result<FactorAsker, DbError> {
+    let known = match device {
+        Device::Unknown => false,
+        Device::Known => true,
+        Device::Named(id) => devices::has_proved(tx, cx, environment, &user.id, id)?,
+    };
+    Ok(if known { FactorAsker::KnownDevice } else { FactorAsker::Anybody })
 }
 
 /// The sign-in that waits for a second factor, enrolled or still to be enrolled.

@@ -303,6 +303,37 @@ both_engines!(row_40_a_recovery_code_signs_in_once, |app| async {
     assert_eq!(password(&app).await.status, 200);
 });
 
+both_engines!(row_42_a_device_that_proved_a_second_factor_has_tries_of_its_own, |app| async {
+    let user = app.user(EMAIL, PASSWORD).await;
+    let on = |body: Value, device: &str| {
+        let mut body = body;
+        body["device_id"] = json!(device);
+        app.authenticate(body)
+    };
+    let first = json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD});
+    assert_eq!(on(first.clone(), "of a stranger").await.status, 200, "known by the password, while that was enough");
+    let factor = enrolled(&app, &user).await;
+    let try_on = async |device: &str, code: &str| {
+        let pending = on(first.clone(), device).await.body["pending_authentication_token"].clone();
+        let asked = challenge(&app, &factor).await;
+        let body =
+            json!({"grant_type": GRANT, "pending_authentication_token": pending, "authentication_challenge_id": id(&asked), "code": code});
+        on(body, device).await
+    };
+    app.clock.advance(Duration::from_secs(60));
+    assert_eq!(try_on("of the owner", &shown(&app, &factor)).await.status, 200);
+    for _ in 0..5 {
+        app.clock.advance(Duration::from_secs(60));
+        let right = shown(&app, &factor);
+        let wrong = if right.starts_with("00000") { "999999" } else { "000000" };
+        assert_eq!(try_on("of a stranger", wrong).await.code(), "invalid_one_time_code");
+    }
+    for device in ["of a stranger", "of nobody"] {
+        assert_eq!(try_on(device, &shown(&app, &factor)).await.code(), "one_time_code_too_many_attempts", "{device}");
+    }
+    assert_eq!(try_on("of the owner", &shown(&app, &factor)).await.status, 200);
+});
+
 /// As if the browser's sign-in had been with a second factor: the pages that ask for one are not this feature's.
 async fn prove_in(app: &TestApp, browser: &Browser<'_>, user: &Value) {
     let environment = app.tenant.environment.clone();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
 use axum::response::Response;
 
 use super::check::Step;
@@ -12,6 +12,7 @@ use super::wait::Waiting;
 use crate::features::credentials::invitations::Invitation;
 use crate::features::credentials::visitor_checks;
 use crate::features::flows::authenticate;
+use crate::features::flows::authenticate::proofs::Device;
 use crate::platform::cx::{Cx, EnvironmentId};
 use crate::platform::rate_limit::{Limit, Limited, count, is_used_up, tally};
 use crate::web::cookies;
@@ -19,6 +20,10 @@ use crate::web::error::ApiError;
 use crate::web::page::Visit;
 
 const KNOWN_COOKIE: &str = "gw_known";
+const PROVED_COOKIE: &str = "gw_proved";
+/// What the marks in the two are for.
+const KNOWN: &str = "known_browser";
+const PROVED: &str = "proved_browser";
 const KNOWN_SECONDS: i64 = 365 * 86_400;
 
 /// Accounts in a day.
@@ -83,7 +88,7 @@ pub async fn admit_sign_up(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step
 /// somebody's or not, or the limit would tell; where its owner has signed in before, it is known not to be new.
 pub async fn admit_new_by_code(cx: &Cx, visit: &Visit, waiting: &Waiting, email_key: &str) -> Result<Result<(), Over>, ApiError> {
     let environment = &waiting.client.environment;
-    if !environment.settings.sign_up || is_known(cx, visit.headers(), visit, &environment.id, email_key) {
+    if !environment.settings.sign_up || is_known(cx, visit, &environment.id, email_key) {
         return Ok(Ok(()));
     }
     admit_sign_up(cx, visit, waiting, Step::NewByCode).await
@@ -127,7 +132,7 @@ pub async fn count_invited(cx: &Cx, invitation: Option<&Invitation>) -> Result<R
 
 /// One try of a password for `email_key`.
 pub async fn count_password(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
-    if is_known(cx, visit.headers(), visit, environment, email_key) {
+    if is_known(cx, visit, environment, email_key) {
         return count_known(cx, visit, environment, email_key).await;
     }
     if let Err(limited) = count_here(cx, "hosted_email_ip", visit, environment, email_key).await? {
@@ -140,7 +145,7 @@ pub async fn count_password(cx: &Cx, visit: &Visit, environment: &EnvironmentId,
 /// in a browser that is new, from the very code that gives the tries back (attack row 42). A code is one browser's, has few tries of its
 /// own, and the mails to an address are few.
 pub async fn count_code(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Result<Result<(), Limited>, ApiError> {
-    if is_known(cx, visit.headers(), visit, environment, email_key) {
+    if is_known(cx, visit, environment, email_key) {
         return count_known(cx, visit, environment, email_key).await;
     }
     count_here(cx, "hosted_code_ip", visit, environment, email_key).await
@@ -164,20 +169,36 @@ async fn count_here(
 
 /// Set at each sign-in: this browser belongs to somebody who owns the address. Worth nothing but a counter of its own.
 pub fn known_cookie(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> HeaderValue {
-    cookies::set(cx.config(), KNOWN_COOKIE, &mark(cx, visit, environment, email_key), Some(KNOWN_SECONDS))
+    cookies::set(cx.config(), KNOWN_COOKIE, &mark(cx, visit, KNOWN, environment, email_key), Some(KNOWN_SECONDS))
+}
+
+/// Set at each sign-in with a second factor: its owner has proved one in this browser. Worth nothing but tries of its own.
+pub fn proved_cookie(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> HeaderValue {
+    cookies::set(cx.config(), PROVED_COOKIE, &mark(cx, visit, PROVED, environment, email_key), Some(KNOWN_SECONDS))
+}
+
+/// What the cookie says of this browser to whoever counts second factors. A browser that is known by a password alone may be that of
+/// somebody who has no more than the password.
+pub fn device_of(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Device {
+    let proved = is_marked(cx, visit, PROVED_COOKIE, &mark(cx, visit, PROVED, environment, email_key));
+    if proved { Device::Known } else { Device::Unknown }
 }
 
 /// This browser as a device of whoever has the address, if they have signed in in it.
 pub fn known_device(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> Option<String> {
-    is_known(cx, visit.headers(), visit, environment, email_key).then(|| visit.browser.hash())
+    is_known(cx, visit, environment, email_key).then(|| visit.browser.hash())
 }
 
-fn is_known(cx: &Cx, headers: &HeaderMap, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> bool {
-    let kept = cookies::find(headers, cx.config(), KNOWN_COOKIE).unwrap_or_default();
-    visit.browser.returned && gatewright_jose::eq_constant_time(kept.as_bytes(), mark(cx, visit, environment, email_key).as_bytes())
+fn is_known(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> bool {
+    is_marked(cx, visit, KNOWN_COOKIE, &mark(cx, visit, KNOWN, environment, email_key))
 }
 
-fn mark(cx: &Cx, visit: &Visit, environment: &EnvironmentId, email_key: &str) -> String {
+fn is_marked(cx: &Cx, visit: &Visit, cookie: &str, mark: &str) -> bool {
+    let kept = cookies::find(visit.headers(), cx.config(), cookie).unwrap_or_default();
+    visit.browser.returned && gatewright_jose::eq_constant_time(kept.as_bytes(), mark.as_bytes())
+}
+
+fn mark(cx: &Cx, visit: &Visit, purpose: &str, environment: &EnvironmentId, email_key: &str) -> String {
     let text = format!("{environment}\0{email_key}\0{}", visit.browser.hash());
-    gatewright_jose::b64::encode_url(cx.master_key().mac("known_browser", text.as_bytes()))
+    gatewright_jose::b64::encode_url(cx.master_key().mac(purpose, text.as_bytes()))
 }

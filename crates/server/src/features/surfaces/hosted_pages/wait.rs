@@ -146,11 +146,13 @@ impl Waiting {
                 self.send_back(cx, error, text).await
             }
             Decision::Issue(permit) => {
-                let known = limits::known_cookie(cx, visit, &self.request.environment, attempt.user.email.key());
+                let (environment, key) = (&self.request.environment, attempt.user.email.key());
+                let known = limits::known_cookie(cx, visit, environment, key);
+                let proved = attempt.second_factor.map(|_| limits::proved_cookie(cx, visit, environment, key));
                 let Some(finished) = authorize::finish(cx, visit.headers(), &self.request, attempt, &permit).await? else {
                     return Err(Refused::page(Problem::RequestExpired));
                 };
-                Ok(go(&finished.location, finished.cookies.into_iter().chain([known])))
+                Ok(go(&finished.location, finished.cookies.into_iter().chain([known]).chain(proved)))
             }
             Decision::StepUp(StepUp::EmailVerification) => {
                 self.start_verification(cx, &attempt).await?;

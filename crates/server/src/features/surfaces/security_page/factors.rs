@@ -14,7 +14,7 @@ use super::model::{Notice, Page, may_remove_factor};
 use super::view::{Authenticator, AuthenticatorSetup, FormError, ManageFactor, Phone, PhoneCode, RecoveryCodes, ShownCodes};
 use super::visitor::{Instead, SignedIn, not_found};
 use crate::features::credentials::authentication_factors::{
-    self, Challenge, ChallengeId, Enrolled, Factor, FactorId, FactorKind, NotMade, PhoneNumber, Refused, Verification,
+    self, Asker, Challenge, ChallengeId, Enrolled, Factor, FactorId, FactorKind, NotMade, PhoneNumber, Refused, Verification,
 };
 use crate::features::credentials::letters::{self, Asked};
 use crate::features::credentials::{browser_sessions, passkeys, recovery_codes};
@@ -237,7 +237,7 @@ fn confirm_in(
     scribe: &Scribe,
 ) -> Result<Outcome, DbError> {
     let (environment, user) = (&signed_in.client.environment.id, &signed_in.user.id);
-    let verified = authentication_factors::verify(tx, cx.master_key(), environment, challenge, code, scribe)?;
+    let verified = authentication_factors::verify(tx, cx.master_key(), environment, challenge, code, Asker::Anybody, scribe)?;
     let factor = match verified {
         None => return Ok(Outcome::Gone),
         Some(Verification::Refused { reason, was_open, .. }) => return Ok(Outcome::Refused(reason, was_open && reason == Refused::Wrong)),

@@ -6,7 +6,7 @@ use gatewright_jose::hash_secret;
 use super::{Answer, Call, Grant, Secret, invalid_pending, required};
 use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
 use crate::features::flows::authenticate::inviting::find_carried;
-use crate::features::flows::authenticate::limits;
+use crate::features::flows::authenticate::limits::{self, Place};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
 use crate::features::flows::radar;
@@ -21,6 +21,7 @@ pub const GRANT: Grant = Grant {
 };
 
 async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
+    let device = Place::of(call.confidential, &call.body).device();
     let hash = hash_secret(&required(call.body.pending_authentication_token, "pending_authentication_token")?);
     let given = match call.body.recovery_code.filter(|code| !code.is_empty()) {
         Some(code) => GivenFactor::RecoveryCode(code),
@@ -30,7 +31,7 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         },
     };
     limits::count_authenticate(cx, &call.client.environment.id, &hash).await?;
-    let proof = proofs::second_factor(cx, &call.client, &hash, given, &call.origin).await?;
+    let proof = proofs::second_factor(cx, &call.client, &hash, given, device, &call.origin).await?;
     let (pending, user, second_factor) = match proof {
         SecondFactorProof::Proved { pending, user, second_factor } => (pending, user, second_factor),
         SecondFactorProof::NotWaiting => return Err(invalid_pending()),

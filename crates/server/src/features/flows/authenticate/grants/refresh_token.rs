@@ -287,6 +287,7 @@ fn answer(client: &Client, session: &Session, user: &User, pair: Pair, now: Time
         token_type: "Bearer",
         impersonator: session.impersonator.clone(),
         expires_in: tokens::lifetime(client, session, now),
+        second_factor: session.second_factor.is_some(),
     }
 }
 

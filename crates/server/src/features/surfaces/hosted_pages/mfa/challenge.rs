@@ -12,7 +12,7 @@ use crate::features::credentials::methods::SecondFactor;
 use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
 use crate::features::flows::authenticate::{Origin, StepUp};
 use crate::features::surfaces::hosted_pages::check::Step;
-use crate::features::surfaces::hosted_pages::limits::{self, Over};
+use crate::features::surfaces::hosted_pages::limits;
 use crate::features::surfaces::hosted_pages::sign_in::too_many;
 use crate::features::surfaces::hosted_pages::view::FormError;
 use crate::features::surfaces::hosted_pages::wait::{Waiting, go};
@@ -48,10 +48,8 @@ pub async fn send(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Resul
     let Some(answer @ Answer::Factor(factor)) = choose(&half, form.text("factor")) else { return Ok(waiting.go("/mfa")) };
     let again = sent(&cx, &waiting, &half, factor).is_some();
     let refuse = |status, error| Ok(page(&cx, &visit, &waiting, status, &half, &answer, false, vec![error]));
-    match limits::admit(&cx, &visit, &waiting, Step::Mfa).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return refuse(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::Mfa).await? {
+        return over.answer(|limited| refuse(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     let asked = match authentication_factors::challenge(&cx, &waiting.request.environment, &factor.id, visit.lang, None).await {
         Ok(Some(asked)) => asked,
@@ -95,7 +93,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         },
     };
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
-    match proofs::second_factor(&cx, &waiting.client, &half.hash, given, &origin).await? {
+    let device = limits::device_of(&cx, &visit, &waiting.request.environment, half.user.email.key());
+    match proofs::second_factor(&cx, &waiting.client, &half.hash, given, device, &origin).await? {
         SecondFactorProof::Proved { second_factor, .. } => go_on(&cx, &visit, &waiting, half, second_factor).await,
         SecondFactorProof::Refused(reason) => again(RETRY, answer.refused(reason)),
         SecondFactorProof::NotWaiting => Err(Refused::page(Problem::RequestExpired)),

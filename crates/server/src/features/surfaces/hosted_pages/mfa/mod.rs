@@ -28,7 +28,7 @@ use crate::features::credentials::authentication_factors::{
 use crate::features::credentials::methods::SecondFactor;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
 use crate::features::credentials::recovery_codes as saved_codes;
-use crate::features::flows::authenticate::proofs::{self, GivenFactor, SecondFactorProof};
+use crate::features::flows::authenticate::proofs::{self, Device, GivenFactor, SecondFactorProof};
 use crate::features::flows::authenticate::{Attempt, Origin, StepUp};
 use crate::features::flows::radar;
 use crate::features::records::users::{self, User};
@@ -126,7 +126,7 @@ async fn confirm(
 ) -> Result<Result<Response, CodeRefused>, Refused> {
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };
     let given = GivenFactor::Code { challenge_id: challenge.to_string(), code };
-    let proved = match proofs::second_factor(cx, &waiting.client, &half.hash, given, &origin).await? {
+    let proved = match proofs::second_factor(cx, &waiting.client, &half.hash, given, Device::Unknown, &origin).await? {
         SecondFactorProof::Proved { second_factor, .. } => second_factor,
         SecondFactorProof::Refused(reason) => return Ok(Err(reason)),
         SecondFactorProof::AnotherUser => return Ok(Err(CodeRefused::Wrong)),

@@ -132,6 +132,65 @@ both_engines!(where_a_second_factor_is_required_it_is_enrolled_saved_and_asked_f
     }
 });
 
+both_engines!(row_42_whoever_has_the_password_does_not_keep_the_owner_waiting_on_their_own_device, |app| async move {
+    app.user(EMAIL, PASSWORD).await;
+    // Whoever has the password signed in with it as long as there was no factor: that makes no device the owner's.
+    let mut stranger = app.browser();
+    assert!(stranger.sign_in(&authorize(&app, ""), EMAIL, PASSWORD).await.location_parameter("code").is_some());
+    let mut owner = app.browser();
+    let page = give_password(&app, &mut owner, "&acr_values=aal2").await;
+    let (_, key, _) = enroll(&app, &mut owner, &page).await;
+    app.clock.advance(Duration::from_secs(3_600));
+    let paused = |answer: &Answer| answer.status == 422 && !answer.text.contains("That code is not right");
+
+    let theirs = give_password(&app, &mut stranger, "&prompt=login").await;
+    let mine = give_password(&app, &mut owner, "&prompt=login").await;
+    for _ in 0..5 {
+        let refused = stranger.submit(&theirs, "/mfa", &[("code", wrong(&code_now(&app, &key)))]).await;
+        assert!(refused.status == 422 && !paused(&refused), "{}", refused.text);
+    }
+    let mut elsewhere = app.browser();
+    let page = give_password(&app, &mut elsewhere, "").await;
+    assert!(paused(&elsewhere.submit(&page, "/mfa", &[("code", &code_now(&app, &key))]).await), "strangers wait, whatever they type");
+    let done = owner.submit(&mine, "/mfa", &[("code", &code_now(&app, &key))]).await;
+    assert_eq!(claims(&app, &done).await["acr"], "aal2");
+
+    // The owner's success is no new beginning for the stranger.
+    app.clock.advance(STEP - Duration::from_secs(1));
+    let page = give_password(&app, &mut stranger, "&prompt=login").await;
+    assert!(paused(&stranger.submit(&page, "/mfa", &[("code", &code_now(&app, &key))]).await), "the pause goes on");
+});
+
+both_engines!(row_42_the_tries_of_known_devices_are_few_and_all_of_them_a_hundred, |app| async move {
+    app.user(EMAIL, PASSWORD).await;
+    let mut owner = app.browser();
+    let page = give_password(&app, &mut owner, "&acr_values=aal2").await;
+    let (_, key, _) = enroll(&app, &mut owner, &page).await;
+    let failures = async || {
+        let row = |tx: &mut gatewright_db::Tx<'_>| {
+            let mut row = tx.one("SELECT failures, COALESCE(device_failures, 0) FROM authentication_factors", gatewright_db::params![])?;
+            Ok::<_, gatewright_db::DbError>((row.int()?, row.int()?))
+        };
+        app.cx().db().read(row).await.unwrap()
+    };
+    let mut tries = 0;
+    while failures().await != (90, 10) {
+        app.clock.advance(Duration::from_secs(3_601));
+        let page = give_password(&app, &mut owner, "&prompt=login").await;
+        owner.submit(&page, "/mfa", &[("code", wrong(&code_now(&app, &key)))]).await;
+        tries += 1;
+        if tries <= 10 {
+            assert_eq!(failures().await, (0, tries), "the first ten are the device's own");
+        }
+        assert!(tries <= 100, "{:?}", failures().await);
+    }
+    assert_eq!(tries, 100);
+    app.clock.advance(Duration::from_secs(86_400 * 7));
+    let page = give_password(&app, &mut owner, "&prompt=login").await;
+    let refused = owner.submit(&page, "/mfa", &[("code", &code_now(&app, &key))]).await;
+    assert_eq!(refused.status, 422, "a hundred wrong codes in a row are the end of the factor, also on the owner's device");
+});
+
 both_engines!(a_recovery_code_lets_in_once_who_has_lost_the_phone, |app| async move {
     let (_, codes) = enrolled(&app).await;
     for (code, fits) in [(codes[0].clone(), true), (codes[0].clone(), false), (codes[1].to_uppercase().replace('-', " "), true)] {
