@@ -6,7 +6,7 @@ use axum::response::Response;
 use gatewright_db::DbError;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::view::{ChooseOrganization, FormError, OrganizationOption};
 use super::wait::Waiting;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
@@ -26,13 +26,11 @@ pub async fn show(State(cx): State<Cx>, visit: Visit) -> Result<Response, Refuse
 pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(chooser) = find_chooser(&cx, &waiting).await? else { return Ok(waiting.go("/sign-in")) };
-    match limits::admit(&cx, &visit, &waiting, Step::ChooseOrganization).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => {
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::ChooseOrganization).await? {
+        return over.answer(|limited| {
             let error = super::sign_in::too_many(limited);
-            return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, chooser, vec![error]));
-        }
+            Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, chooser, vec![error]))
+        });
     }
     let chosen = form.text("organization_id").to_owned();
     if !chooser.choices.iter().any(|choice| choice.id == chosen) {

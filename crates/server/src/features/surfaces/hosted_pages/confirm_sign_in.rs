@@ -6,7 +6,7 @@ use axum::response::Response;
 use gatewright_db::DbError;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::sign_in::{code_error, too_many};
 use super::view::{ConfirmSignIn, FormError};
 use super::wait::{Waiting, signals};
@@ -45,10 +45,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.trim().is_empty() {
         return again(RETRY, FormError::CodeMissing);
     }
-    match limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     if let Err(limited) = limits::count_code(&cx, &visit, &waiting.request.environment, stopped.user.email.key()).await? {
         return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited));
@@ -102,10 +100,8 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let Some(stopped) = find_stopped(&cx, &waiting).await? else { return Err(Refused::page(Problem::RequestExpired)) };
     let again = |limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &stopped, false, vec![too_many(limited)]));
-    match limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(limited),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
+        return over.answer(|limited| again(limited));
     }
     let attempt = Attempt {
         second_factor: stopped.pending.second_factor,

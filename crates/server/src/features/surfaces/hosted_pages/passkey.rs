@@ -11,7 +11,7 @@ use gatewright_db::DbError;
 use serde_json::json;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::sign_in;
 use super::view::{FormError, NewPasskey};
 use super::wait::{Waiting, is_blocked, signals};
@@ -56,10 +56,8 @@ pub async fn submit_sign_in(State(cx): State<Cx>, visit: Visit, form: FormFields
     if !passkeys::are_allowed(&cx, &waiting.client.environment) {
         return Err(Refused::page(Problem::NotFound));
     }
-    match limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, sign_in::too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, sign_in::too_many(limited)));
     }
     let asked = Asked::Browser { browser_hash: visit.browser.hash() };
     let origin = Origin { ip_address: visit.peer.address(), user_agent: visit.peer.user_agent.clone() };

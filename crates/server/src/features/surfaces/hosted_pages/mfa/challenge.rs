@@ -80,10 +80,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.is_empty() {
         return again(RETRY, answer.missing());
     }
-    match count_try(&cx, &visit, &waiting, Step::Mfa, &half.user).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = count_try(&cx, &visit, &waiting, Step::Mfa, &half.user).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     let given = match &answer {
         Answer::RecoveryCode => GivenFactor::RecoveryCode(code),

@@ -13,7 +13,6 @@ use super::{Half, ask_app, confirm, count_try, load, problem_of};
 use crate::features::credentials::authentication_factors::{self, FactorId};
 use crate::features::flows::authenticate::StepUp;
 use crate::features::surfaces::hosted_pages::check::Step;
-use crate::features::surfaces::hosted_pages::limits::Over;
 use crate::features::surfaces::hosted_pages::sign_in::too_many;
 use crate::features::surfaces::hosted_pages::view::FormError;
 use crate::features::surfaces::hosted_pages::wait::Waiting;
@@ -56,12 +55,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.is_empty() {
         return Ok(page(&cx, &visit, &waiting, retry, &half, key, vec![FormError::AppCodeMissing]));
     }
-    match count_try(&cx, &visit, &waiting, Step::MfaEnroll, &half.user).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => {
-            return Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &half, key, vec![too_many(limited)]));
-        }
+    if let Err(over) = count_try(&cx, &visit, &waiting, Step::MfaEnroll, &half.user).await? {
+        return over.answer(|limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &half, key, vec![too_many(limited)])));
     }
     let Some(challenge) = ask_app(&cx, &visit, &waiting, &key.factor).await? else { return Ok(waiting.go("/sign-in")) };
     match confirm(&cx, &visit, &waiting, &half, challenge, code).await? {

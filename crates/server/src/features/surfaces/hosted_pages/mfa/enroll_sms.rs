@@ -10,7 +10,7 @@ use super::view::EnrollSms;
 use super::{Half, confirm, count_try, problem_of};
 use crate::features::credentials::authentication_factors::{self, ChallengeId, NotMade, PhoneNumber, Refused as CodeRefused};
 use crate::features::surfaces::hosted_pages::check::Step;
-use crate::features::surfaces::hosted_pages::limits::{self, Over};
+use crate::features::surfaces::hosted_pages::limits;
 use crate::features::surfaces::hosted_pages::sign_in::too_many;
 use crate::features::surfaces::hosted_pages::view::FormError;
 use crate::features::surfaces::hosted_pages::wait::Waiting;
@@ -54,10 +54,8 @@ pub async fn send(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Resul
     if typed.is_empty() {
         return again(RETRY, FormError::PhoneNumberMissing);
     }
-    match limits::admit(&cx, &visit, &waiting, Step::MfaEnrollSms).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::MfaEnrollSms).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     let Some(number) = PhoneNumber::parse(&typed) else { return again(RETRY, FormError::PhoneNumberNotANumber) };
     let environment = &waiting.request.environment;
@@ -90,10 +88,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     if code.is_empty() {
         return again(RETRY, FormError::TextCodeMissing);
     }
-    match count_try(&cx, &visit, &waiting, Step::MfaEnrollSms, &half.user).await? {
-        Ok(()) => {}
-        Err(Over::Check(there)) => return Ok(*there),
-        Err(Over::Wait(limited)) => return again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)),
+    if let Err(over) = count_try(&cx, &visit, &waiting, Step::MfaEnrollSms, &half.user).await? {
+        return over.answer(|limited| again(StatusCode::TOO_MANY_REQUESTS, too_many(limited)));
     }
     match confirm(&cx, &visit, &waiting, &half, challenge, code).await? {
         Ok(next) => Ok(next),
