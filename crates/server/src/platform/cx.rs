@@ -66,6 +66,7 @@ struct Inner {
     last_uses: LastUses,
     journal: Arc<Journal>,
     hashing: Arc<tokio::sync::Semaphore>,
+    hashing_of_known_devices: Arc<tokio::sync::Semaphore>,
     low_priority_threads: LowPriorityThreads,
     hashing_places: Arc<tokio::sync::Semaphore>,
     smtp: Option<super::mail::delivery::Smtp>,
@@ -77,6 +78,9 @@ struct Inner {
     signing_keys: RwLock<HashMap<String, Arc<SigningKey>>>,
 }
 
+/// Hashing threads that strangers do not get.
+const KNOWN_DEVICES_THREADS: usize = 1;
+
 impl std::fmt::Debug for Cx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Cx")
@@ -85,8 +89,9 @@ impl std::fmt::Debug for Cx {
 
 impl Cx {
     pub(crate) fn new(config: Config, parts: Parts, pages: Pages, look: Look) -> Result<Self, ConfigError> {
-        let low_priority_threads = LowPriorityThreads::new(config.passwords.hashing_threads());
+        let low_priority_threads = LowPriorityThreads::new(config.passwords.hashing_threads() + KNOWN_DEVICES_THREADS);
         let hashing = Arc::new(tokio::sync::Semaphore::new(config.passwords.hashing_threads()));
+        let hashing_of_known_devices = Arc::new(tokio::sync::Semaphore::new(KNOWN_DEVICES_THREADS));
         let places =
             config.passwords.hashing_threads() + config.passwords.hashing_queue.min(MAX_QUEUE) + config.passwords.places_of_known_devices();
         let hashing_places = Arc::new(tokio::sync::Semaphore::new(places));
@@ -113,6 +118,7 @@ impl Cx {
             last_uses: LastUses::default(),
             journal,
             hashing,
+            hashing_of_known_devices,
             low_priority_threads,
             hashing_places,
             smtp,
@@ -231,6 +237,11 @@ impl Cx {
     /// Permits for password hashing: as many at once as there are cores to spare.
     pub(crate) fn hashing(&self) -> &Arc<tokio::sync::Semaphore> {
         &self.0.hashing
+    }
+
+    /// Permits beside those, for known devices: under a flood of passwords they wait for each other and for no stranger.
+    pub(crate) fn hashing_of_known_devices(&self) -> &Arc<tokio::sync::Semaphore> {
+        &self.0.hashing_of_known_devices
     }
 
     /// Permits to wait for one of [`Cx::hashing`]: the threads, the queue before them, and what is kept

@@ -38,7 +38,8 @@ impl std::fmt::Debug for Verdict {
     }
 }
 
-/// Who asks for a hash. Strangers may fill the queue; beside it are places for devices that their owner has signed in from.
+/// Who asks for a hash. Strangers may fill the queue; beside it are places for devices that their owner has signed in from, and a thread
+/// that is theirs alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     Anybody,
@@ -48,6 +49,7 @@ pub enum Asker {
 /// A place in the queue, or at the thread. Whoever counts a try takes it before, so that no try is counted in vain.
 #[derive(Debug)]
 pub struct Place {
+    asker: Asker,
     _held: OwnedSemaphorePermit,
 }
 
@@ -60,7 +62,7 @@ pub fn take_place(cx: &Cx, asker: Asker) -> Result<Place, Busy> {
         return Err(Busy);
     }
     let permit = cx.hashing_places().clone().try_acquire_owned().map_err(|_| Busy)?;
-    Ok(Place { _held: permit })
+    Ok(Place { asker, _held: permit })
 }
 
 /// The hash to store: argon2id with the configured costs, in PHC form. The policy is checked before.
@@ -91,7 +93,16 @@ pub async fn verify(cx: &Cx, place: Place, stored: Option<String>, password: &Se
 }
 
 async fn on_a_hashing_thread<T: Send + 'static>(cx: &Cx, place: Place, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
-    let turn = cx.hashing().clone().acquire_owned().await.map_err(|_| Busy)?;
+    let shared = cx.hashing().clone().acquire_owned();
+    let turn = match place.asker {
+        Asker::Anybody => shared.await,
+        Asker::KnownDevice => tokio::select! {
+            biased;
+            turn = shared => turn,
+            turn = cx.hashing_of_known_devices().clone().acquire_owned() => turn,
+        },
+    };
+    let turn = turn.map_err(|_| Busy)?;
     cx.metrics().password_hashes.inc();
     // The permits go along: a caller who hangs up does not free the core that still works for it.
     let held = (place, turn);
