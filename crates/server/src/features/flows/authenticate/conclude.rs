@@ -7,14 +7,14 @@ use gatewright_base::Timestamp;
 use gatewright_db::{DbError, Tx};
 use gatewright_jose::{SigningKey, hash_secret, random_token};
 
-use super::failures::{Origin, record_refusal, record_success};
+use super::failures::{Origin, record_refusal, record_success, record_unfinished};
 use super::model::{AuthenticateResponse, Decision, FactorChoice, Factors, Facts, OrganizationChoice, Permit, Refusal, StepUp, decide};
 use super::wire::{refusal_error, step_up_error};
 use super::{inviting, joining};
 use crate::features::credentials::authentication_factors;
 use crate::features::credentials::impersonations::{self, Impersonation};
 use crate::features::credentials::invitations::Invitation;
-use crate::features::credentials::letters::Asked;
+use crate::features::credentials::letters::{Asked, MailRefused};
 use crate::features::credentials::methods::{Method, SecondFactor};
 use crate::features::credentials::passkeys;
 use crate::features::credentials::pending_authentications::{self, PendingAuthentication};
@@ -283,19 +283,12 @@ pub struct Waiting {
 
 /// Stores the half-done sign-in and starts the step it waits for.
 pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> Result<Waiting, ApiError> {
-    let verification = match &step {
-        StepUp::EmailVerification => {
-            Some(email_verifications::prepare(cx, &attempt.client.environment, &attempt.user, &attempt.asked).await?)
+    let (verification, challenge) = match prepare_codes(cx, attempt, &step).await {
+        Ok(prepared) => prepared,
+        Err(refused) => {
+            record_unfinished(cx, attempt).await?;
+            return Err(refused.into());
         }
-        _ => None,
-    };
-    let challenge = match &step {
-        // Whoever signs up again and again has mailboxes enough, and phones not.
-        StepUp::RadarSignUpChallenge if sms::is_configured(cx) => None,
-        StepUp::RadarChallenge | StepUp::RadarSignUpChallenge => {
-            Some(radar_challenges::prepare(cx, &attempt.client.environment, &attempt.user, &attempt.asked).await?)
-        }
-        _ => None,
     };
     let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &attempt.user, &attempt.asked).await?;
     let (token, now) = (random_token(cx.rng()), cx.now());
@@ -345,6 +338,24 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
     }
     let error = step_up_error(&step, &attempt.user, &token, sent.as_deref());
     Ok(Waiting { pending_token: token, error })
+}
+
+/// The code that goes out with `step`, if one does.
+async fn prepare_codes(
+    cx: &Cx,
+    attempt: &Attempt,
+    step: &StepUp,
+) -> Result<(Option<email_verifications::Prepared>, Option<radar_challenges::Prepared>), MailRefused> {
+    let Attempt { client, user, asked, .. } = attempt;
+    Ok(match step {
+        StepUp::EmailVerification => (Some(email_verifications::prepare(cx, &client.environment, user, asked).await?), None),
+        // Whoever signs up again and again has mailboxes enough, and phones not.
+        StepUp::RadarSignUpChallenge if sms::is_configured(cx) => (None, None),
+        StepUp::RadarChallenge | StepUp::RadarSignUpChallenge => {
+            (None, Some(radar_challenges::prepare(cx, &client.environment, user, asked).await?))
+        }
+        _ => (None, None),
+    })
 }
 
 async fn issue(

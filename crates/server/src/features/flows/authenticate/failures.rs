@@ -150,10 +150,20 @@ pub async fn record_refusal(cx: &Cx, attempt: &Attempt, refusal: Refusal) -> Res
             "user_agent": attempt.origin.user_agent,
         }),
     );
-    let (id, settling, standing, user) = (environment.clone(), scribe.clone(), attempt.radar.clone(), attempt.user.clone());
-    // Two writes, as many as a wrong proof makes: the time they take does not tell a blocked sign-in from a wrong password.
-    cx.db().write(move |tx| radar::settle(tx, &id, &standing, outcome, &user, None, &settling)).await?;
-    cx.db().write(move |tx| scribe.record(tx, &environment, &event)).await
+    let (standing, user) = (attempt.radar.clone(), attempt.user.clone());
+    cx.db()
+        .write(move |tx| {
+            radar::settle(tx, &environment, &standing, outcome, &user, None, &scribe)?;
+            scribe.record(tx, &environment, &event)
+        })
+        .await
+}
+
+/// Writes down what Radar made of a sign-in that goes no further, so that no verdict is left unexplained.
+pub async fn record_unfinished(cx: &Cx, attempt: &Attempt) -> Result<(), DbError> {
+    let (environment, scribe) = (attempt.client.environment.id.clone(), cx.scribe(Actor::System));
+    let (standing, user) = (attempt.radar.clone(), attempt.user.clone());
+    cx.db().write(move |tx| radar::settle(tx, &environment, &standing, radar::Outcome::Open, &user, None, &scribe)).await
 }
 
 /// As [`record_refusal`], for a session that asks to go on, perhaps in another organization. The session stays as it is.

@@ -3,6 +3,7 @@
 //! admin does not first join as a member by their domain.
 
 use super::conclude::{Attempt, decide_for};
+use super::failures::record_unfinished;
 use crate::features::credentials::invitations::{self, Invitation, Refusal};
 use crate::features::credentials::methods::Method;
 use crate::features::records::users::{self, EmailAddress};
@@ -48,14 +49,16 @@ pub async fn accept_invitation(cx: &Cx, attempt: Attempt) -> Result<Attempt, Api
     let organization = invitation.organization_id.as_ref().map(ToString::to_string);
     let (environment, user_id) = (attempt.client.environment.id.clone(), attempt.user.id.clone());
     let scribe = cx.scribe(Actor::User { id: user_id.to_string() });
-    cx.db()
-        .write(move |tx| {
-            // As the user is now, with the row held: the address may have changed since the proof.
-            users::lock(tx, &environment, &user_id)?;
-            let user = users::find(tx, &environment, &user_id)?.filter(|user| user.email_verified).ok_or(Refusal::Gone)?;
-            invitations::accept(tx, &environment, &invitation, &user.id, &scribe).map(drop)
-        })
-        .await?;
+    let accepted = cx.db().write(move |tx| {
+        // As the user is now, with the row held: the address may have changed since the proof.
+        users::lock(tx, &environment, &user_id)?;
+        let user = users::find(tx, &environment, &user_id)?.filter(|user| user.email_verified).ok_or(Refusal::Gone)?;
+        invitations::accept(tx, &environment, &invitation, &user.id, &scribe).map(drop)
+    });
+    if let Err(refusal) = accepted.await {
+        record_unfinished(cx, &attempt).await?;
+        return Err(refusal.into());
+    }
     let requested_organization = attempt.requested_organization.clone().or(organization);
     Ok(Attempt { requested_organization, invitation: None, ..attempt })
 }

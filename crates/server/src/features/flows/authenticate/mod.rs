@@ -23,7 +23,7 @@ mod tests;
 mod wire;
 
 pub use conclude::{Attempt, Spend, assess, decide_in, decide_sign_in, find_entered_by, list_organizations_of, step_up};
-pub use failures::{Origin, record_email_verification, record_refusal, record_success};
+pub use failures::{Origin, record_email_verification, record_refusal, record_success, record_unfinished};
 pub use http::clear_cookies;
 pub use inviting::accept_invitation;
 pub use model::{Decision, OrganizationChoice, Permit, Refusal, StepUp};

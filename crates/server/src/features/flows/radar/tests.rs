@@ -243,6 +243,21 @@ both_engines!(row_42_failures_stop_strangers_and_never_the_owner_at_home, |app| 
     assert_eq!(sign_in(&app, ALICE, PASSWORD, "203.0.113.9").await.status, 200, "forgiven");
 });
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
+    let app = TestApp::start_with(On::Sqlite, |config| config.limits.enabled = true).await;
+    challenge_new_devices(&app).await;
+    stopped(&app, ALICE).await;
+    let mut last = stop_again(&app, ALICE).await.status;
+    let mut tries = 2;
+    while last != 429 {
+        last = sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.status;
+        tries += 1;
+        assert!(tries < 20);
+    }
+    assert_eq!(named(&app, "radar.assessed").await.len(), tries);
+}
+
 both_engines!(whoever_signs_up_again_and_again_needs_a_phone, |app| async {
     app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Challenge).await;
     for email in ["m.allory@gmail.com", "mallory+1@gmail.com"] {

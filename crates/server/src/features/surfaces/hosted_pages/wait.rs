@@ -142,6 +142,7 @@ impl Waiting {
         }
         match authenticate::decide_sign_in(cx, &attempt).await? {
             Decision::Issue(_) if self.request.multi_factor && attempt.second_factor.is_none() => {
+                authenticate::record_unfinished(cx, &attempt).await?;
                 let (error, text) = authorize::UNMET_REQUIREMENTS;
                 self.send_back(cx, error, text).await
             }
