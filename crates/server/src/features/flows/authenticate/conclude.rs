@@ -290,7 +290,11 @@ pub async fn step_up(cx: &Cx, attempt: &Attempt, step: StepUp, spend: Spend) -> 
             return Err(refused.into());
         }
     };
-    let notice = radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &attempt.user, &attempt.asked).await?;
+    // The mail of a challenge says the same, and nobody has signed in yet.
+    let notice = match &challenge {
+        Some(_) => None,
+        None => radar::prepare_notice(cx, &attempt.client.environment, &attempt.radar, &attempt.user, &attempt.asked).await?,
+    };
     let (token, now) = (random_token(cx.rng()), cx.now());
     // What is asked for now is done when the sign-in goes on; only the first of two steps leaves the other one due.
     let radar_due = attempt.radar.risk().as_due().filter(|_| step == StepUp::EmailVerification);

@@ -435,6 +435,11 @@ both_engines!(a_user_is_told_of_a_new_device_where_the_environment_says_so, |app
     let mails = app.mails().await;
     assert_eq!((mails.len(), mails[0].to.as_str()), (1, ALICE));
     assert!(mails[0].links.iter().any(|link| link.ends_with("/forgot-password")), "{:?}", mails[0].links);
+    // Who has to confirm it first gets the mail that asks, and none that says it is done.
+    challenge_new_devices(&app).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "203.0.113.1").await.code(), "radar_challenge");
+    let mails = app.mails().await;
+    assert_eq!((mails.len(), mails[0].code.is_some()), (2, true));
 });
 
 both_engines!(the_journal_forgets, |app| async {
