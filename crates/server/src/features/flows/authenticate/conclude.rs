@@ -104,6 +104,22 @@ pub async fn conclude(cx: &Cx, attempt: Attempt, spend: Spend) -> Result<Authent
     }
 }
 
+/// As [`conclude`], for a proof of this moment that brings the token of an invitation. Radar comes first: whom it blocks does not learn
+/// from what is said about a token that their proof was right.
+pub async fn conclude_proof(cx: &Cx, attempt: Attempt, invitation_token: Option<&str>) -> Result<AuthenticateResponse, ApiError> {
+    let attempt = assess(cx, attempt, true).await?;
+    if attempt.radar.risk() == radar::Risk::Block {
+        return conclude(cx, attempt, Spend::Nothing).await;
+    }
+    match inviting::find_invitation(cx, &attempt.client.environment.id, invitation_token, &attempt.user.email).await {
+        Ok(invitation) => conclude(cx, Attempt { invitation, ..attempt }, Spend::Nothing).await,
+        Err(error) => {
+            record_unfinished(cx, &attempt).await?;
+            Err(error)
+        }
+    }
+}
+
 /// Has Radar assess what was proved just now. Comes before everything else that is made of a proof. `by_phone`: whether the way there
 /// can ask for a phone.
 pub async fn assess(cx: &Cx, mut attempt: Attempt, by_phone: bool) -> Result<Attempt, DbError> {

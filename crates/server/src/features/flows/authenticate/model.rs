@@ -160,12 +160,16 @@ pub enum Refusal {
     Blocked { method: Method },
 }
 
-/// The one decision. Order matters: what environment and organization forbid, then who must be asked elsewhere, then what this person
-/// still has to prove, then where they go. `policy` is that of the organization which is entered; while it is still to be chosen, that of
-/// no organization, and the choice is decided again under its own.
+/// The one decision. Order matters: whom Radar blocks, what environment and organization forbid, then who must be asked elsewhere, then
+/// what this person still has to prove, then where they go. `policy` is that of the organization which is entered; while it is still to
+/// be chosen, that of no organization, and the choice is decided again under its own.
 pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     if facts.method == Method::Impersonation && !facts.impersonation {
         return Decision::Refuse(Refusal::MethodNotAllowed);
+    }
+    // Before all that only a right proof is told, such as what an organization asks for: a block is answered like a wrong one.
+    if facts.risk == Risk::Block {
+        return Decision::Refuse(Refusal::Blocked { method: facts.method });
     }
     if let Err(refusal) = check_proof(policy, facts.method, facts.age) {
         return Decision::Refuse(refusal);
@@ -176,9 +180,6 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     // Support cannot prove anything in the user's place: it is let in as it is, or not at all.
     if facts.method == Method::Impersonation && !facts.email_verified {
         return Decision::Refuse(Refusal::AddressNotProved);
-    }
-    if facts.risk == Risk::Block {
-        return Decision::Refuse(Refusal::Blocked { method: facts.method });
     }
     if let Some(step) = unproved(policy, facts) {
         // Whoever has no more than the password, or the mailbox, must not choose a second factor beside the one that the owner has.
@@ -474,6 +475,7 @@ mod decision_tests {
             (Facts { risk: Risk::Block, ..facts() }, blocked(Method::Password)),
             (Facts { risk: Risk::Block, method: Method::MagicAuth, ..facts() }, blocked(Method::MagicAuth)),
             (Facts { risk: Risk::Block, email_verified: false, sso_connections: &sso, ..facts() }, blocked(Method::Password)),
+            (Facts { risk: Risk::Block, age: policy.session(), ..facts() }, blocked(Method::Password)),
             (Facts { risk: Risk::Challenge, ..facts() }, Decision::StepUp(StepUp::RadarChallenge)),
             (Facts { risk: Risk::SignUpChallenge, ..facts() }, Decision::StepUp(StepUp::RadarSignUpChallenge)),
             (Facts { risk: Risk::Challenge, factors: ENROLLED, ..facts() }, Decision::StepUp(StepUp::RadarChallenge)),
@@ -483,6 +485,12 @@ mod decision_tests {
             let decision = decide(&policy, &facts);
             assert!(!decision.is_proved(), "{facts:?}");
             assert_eq!(decision, expected, "{facts:?}");
+        }
+        // What environment and organization take is said to nobody who is blocked: only a right proof would hear of it.
+        let stranger = Facts { risk: Risk::Block, ..facts() };
+        let without = Policy { password: false, ..policy.clone() };
+        for policy in [&without, &Policy::of(&Settings { password: false, ..Settings::default() })] {
+            assert_eq!(decide(policy, &stranger), blocked(Method::Password));
         }
     }
 

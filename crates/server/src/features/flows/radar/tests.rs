@@ -243,6 +243,38 @@ both_engines!(row_42_failures_stop_strangers_and_never_the_owner_at_home, |app| 
     assert_eq!(sign_in(&app, ALICE, PASSWORD, "203.0.113.9").await.status, 200, "forgiven");
 });
 
+both_engines!(row_43_who_is_blocked_learns_nothing_from_a_policy_or_an_invitation, |app| async {
+    let alice = app.user(ALICE, PASSWORD).await;
+    let acme = app.api(Method::POST, "/organizations", json!({"name": "Acme"})).await.body["id"].clone();
+    let member = json!({"user_id": alice["id"], "organization_id": acme});
+    assert_eq!(app.api(Method::POST, "/user_management/organization_memberships", member).await.status, 201);
+    let policy = format!("/organizations/{}/sign_in_policy", acme.as_str().unwrap());
+    assert_eq!(app.api(Method::PUT, &policy, json!({"password": false})).await.status, 200);
+    assert_eq!(app.api(Method::POST, "/radar/lists/ip_address/block", json!({"entry": "192.0.2.9"})).await.status, 204);
+    let attempt = |password: &str, ip: &str, invitation: Value| {
+        let body =
+            json!({"grant_type": "password", "email": ALICE, "password": password, "ip_address": ip, "invitation_token": invitation});
+        let app = &app;
+        async move {
+            tick(app);
+            app.authenticate(body).await
+        }
+    };
+    let wrong = attempt("not this password", "192.0.2.9", Value::Null).await;
+    for invitation in [Value::Null, json!("made up")] {
+        let blocked = attempt(PASSWORD, "192.0.2.9", invitation.clone()).await;
+        assert_eq!((blocked.status, &blocked.body), (wrong.status, &wrong.body), "{invitation}");
+    }
+    // Others are told, and what was made of them is written down.
+    let before = named(&app, "radar.assessed").await.len();
+    app.settings(|settings| settings.radar.bot_detection = Reaction::Log).await;
+    let robot =
+        json!({"grant_type": "password", "email": ALICE, "password": PASSWORD, "user_agent": "curl/8.5.0", "invitation_token": "made up"});
+    assert_eq!(app.authenticate(robot).await.code(), "invitation_invalid");
+    assert_eq!(named(&app, "radar.assessed").await.len(), before + 1);
+    assert_eq!(attempt(PASSWORD, "192.0.2.1", Value::Null).await.code(), "organization_authentication_methods_required");
+});
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     let app = TestApp::start_with(On::Sqlite, |config| config.limits.enabled = true).await;

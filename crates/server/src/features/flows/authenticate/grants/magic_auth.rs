@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::magic_auths;
 use crate::features::credentials::methods::Method;
-use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
-use crate::features::flows::authenticate::inviting::find_invitation;
+use crate::features::flows::authenticate::conclude::{Attempt, conclude_proof};
 use crate::features::flows::authenticate::limits::{Place, Tried};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::{limits, proofs};
@@ -36,7 +35,6 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
             return Err(refused.to_error());
         }
     };
-    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
         user,
@@ -46,12 +44,12 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
-        invitation,
+        invitation: None,
         asked: call.asked,
         origin: call.origin,
         record_success: true,
         impersonation: None,
         radar: radar::Standing::Asked(call.signals),
     };
-    conclude(cx, attempt, Spend::Nothing).await
+    conclude_proof(cx, attempt, call.body.invitation_token.as_deref()).await
 }

@@ -8,8 +8,7 @@ use serde_json::Value;
 use super::{Answer, Call, Grant, Secret};
 use crate::features::credentials::methods::Method;
 use crate::features::credentials::passkeys;
-use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
-use crate::features::flows::authenticate::inviting::find_invitation;
+use crate::features::flows::authenticate::conclude::{Attempt, conclude_proof};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::proofs;
 use crate::features::flows::authenticate::wire::wrong_passkey;
@@ -35,7 +34,6 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
     let proved = proofs::passkey(cx, &call.client.environment.id, asked, &credential, &call.origin).await?;
     // One answer for a passkey nobody has, one of somebody else and a question that was never put.
     let (user, second_factor) = proved.ok_or_else(wrong_passkey)?;
-    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
         user,
@@ -45,12 +43,12 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
-        invitation,
+        invitation: None,
         asked: call.asked,
         origin: call.origin,
         record_success: true,
         impersonation: None,
         radar: radar::Standing::Asked(call.signals),
     };
-    conclude(cx, attempt, Spend::Nothing).await
+    conclude_proof(cx, attempt, call.body.invitation_token.as_deref()).await
 }

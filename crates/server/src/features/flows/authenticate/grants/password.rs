@@ -6,8 +6,7 @@ use gatewright_base::Secret as Hidden;
 
 use super::{Answer, Call, Grant, Secret, required};
 use crate::features::credentials::methods::Method;
-use crate::features::flows::authenticate::conclude::{Attempt, Spend, conclude};
-use crate::features::flows::authenticate::inviting::find_invitation;
+use crate::features::flows::authenticate::conclude::{Attempt, conclude_proof};
 use crate::features::flows::authenticate::limits::{Place, Tried};
 use crate::features::flows::authenticate::model::AuthenticateResponse;
 use crate::features::flows::authenticate::wire::wrong_credentials;
@@ -40,7 +39,6 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         radar::note_failure(cx, &call.client.environment, &email, Method::Password, &call.signals).await?;
         return Err(wrong_credentials());
     };
-    let invitation = find_invitation(cx, &call.client.environment.id, call.body.invitation_token.as_deref(), &user.email).await?;
     let attempt = Attempt {
         client: call.client,
         user,
@@ -50,12 +48,12 @@ async fn run(cx: &Cx, call: Call) -> Result<AuthenticateResponse, ApiError> {
         idle: Duration::ZERO,
         requested_organization: None,
         without_organization: false,
-        invitation,
+        invitation: None,
         asked: call.asked,
         origin: call.origin,
         record_success: true,
         impersonation: None,
         radar: radar::Standing::Asked(call.signals),
     };
-    conclude(cx, attempt, Spend::Nothing).await
+    conclude_proof(cx, attempt, call.body.invitation_token.as_deref()).await
 }
