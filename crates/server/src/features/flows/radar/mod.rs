@@ -236,8 +236,7 @@ pub async fn note_failure(
     signals: &Signals,
 ) -> Result<(), DbError> {
     let assessed = assess_method(cx, environment, email, method, signals).await?;
-    let (environment, scribe) = (environment.id.clone(), cx.scribe(Actor::System));
-    cx.db().write(move |tx| insert(tx, &environment, &assessed, Outcome::Failed, None, &scribe)).await
+    note(cx, &environment.id, assessed, Outcome::Failed).await
 }
 
 /// Writes down what became of a sign-in, in the transaction that makes it so. `notice` goes out with what was just assessed.
@@ -298,7 +297,16 @@ pub fn record_challenge(
 /// A sign-up that was refused before there was an account.
 pub async fn note_blocked(cx: &Cx, environment: &EnvironmentId, assessed: Assessed) -> Result<(), DbError> {
     let (environment, scribe) = (environment.clone(), cx.scribe(Actor::System));
-    cx.db().write(move |tx| insert(tx, &environment, &assessed, Outcome::Blocked, None, &scribe)).await
+    cx.db().write(move |tx| insert(tx, &environment, &assessed, outcome, None, &scribe)).await
+    note(cx, environment, assessed, Outcome::Blocked).await
+}
+
+/// A sign-up with an address that somebody has already.
+pub async fn note_begun(cx: &Cx, environment: &EnvironmentId, assessed: Assessed) -> Result<(), DbError> {
+    note(cx, environment, assessed, Outcome::Open).await
+}
+
+async fn note(cx: &Cx, environment: &EnvironmentId, assessed: Assessed, outcome: Outcome) -> Result<(), DbError> {
 }
 
 /// The mail that tells a user of a sign-in from a new device, where the environment wants one. The proof was right, so it is made only

@@ -290,6 +290,32 @@ async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     assert_eq!(named(&app, "radar.assessed").await.len(), tries);
 }
 
+both_engines!(row_37_a_sign_up_counts_alike_whether_the_address_is_somebodys, |app| async {
+    app.settings(|settings| {
+        settings.radar.repeat_sign_up = Reaction::Block;
+        settings.radar.network_sign_ups = 2;
+    })
+    .await;
+    for email in [ALICE, BOB] {
+        app.user(email, PASSWORD).await;
+    }
+    let sign_up = |email: &'static str| {
+        let app = &app;
+        async move {
+            tick(app);
+            let mut browser = browser(app);
+            let first = browser.get(&(authorize(app) + "&screen_hint=sign-up")).await;
+            let page = browser.follow(first).await;
+            browser.submit(&page, "/sign-up", &[("email", email), ("password", PASSWORD)]).await
+        }
+    };
+    for email in [ALICE, BOB] {
+        assert_eq!(sign_up(email).await.status, 303, "{email}");
+    }
+    let third = sign_up("new@example.test").await;
+    assert_eq!(third.status, 422, "as after two new ones: {}", third.text);
+});
+
 both_engines!(whoever_signs_up_again_and_again_needs_a_phone, |app| async {
     app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Challenge).await;
     for email in ["m.allory@gmail.com", "mallory+1@gmail.com"] {

@@ -111,6 +111,8 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         let attempt = Attempt { radar, ..waiting.attempt(&cx, &visit, user, Method::Password) };
         return waiting.go_on(&cx, &visit, attempt).await;
     }
+    // Counted like an account that was begun: what is found next time must not tell whether one was (attack row 37).
+    radar::note_begun(&cx, &waiting.request.environment, assessed).await?;
     match tell_owner(&cx, &visit, &waiting, &email).await {
         Ok(()) => Ok(waiting.go("/verify-email")),
         Err(MailRefused::TooMany(limited) | MailRefused::DailyQuota(limited)) => {
