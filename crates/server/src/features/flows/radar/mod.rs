@@ -206,6 +206,7 @@ pub async fn assess(
             has_history: counts.last.is_some(),
             device_known: device_known(&keys, &counts),
             here: place,
+            own_device: keys.device.is_some() && counts.device_seen,
             last,
             last_sign_in_at: user.as_ref().and_then(|user| user.last_sign_in_at),
         };

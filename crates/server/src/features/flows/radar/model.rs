@@ -196,6 +196,8 @@ pub struct Facts<'a> {
     pub has_history: bool,
     /// None: nothing is known of the device and the network.
     pub device_known: Option<bool>,
+    /// Whether the device is known by itself, so that it is the owner's and not a neighbour's.
+    pub own_device: bool,
     pub here: Option<Place>,
     /// Where and when the account was signed in to last.
     pub last: Option<(Place, Timestamp)>,
@@ -289,18 +291,18 @@ pub fn risk_of(answer: Answer, action: Action) -> Risk {
     }
 }
 
-/// Somebody who is known here is not held up by what strangers try on their account, or nobody could keep an attacker from locking
-/// the owner out (attack row 42).
+/// Somebody who is known here is not held up by what strangers try on their account, and the owner's own device not by what others in
+/// its network try either, or nobody could keep an attacker from locking the owner out (attack row 42).
 fn brute_force(config: &Radar, facts: &Facts<'_>) -> Option<String> {
     let known = facts.device_known == Some(true);
     let minutes = FAILURES_WITHIN.as_secs() / 60;
     if !known && facts.failures_of_account >= config.account_failures {
         return Some(format!("{} failures for the account in {minutes} minutes", facts.failures_of_account));
     }
-    if facts.accounts_failed_from_network >= config.network_accounts {
+    if !facts.own_device && facts.accounts_failed_from_network >= config.network_accounts {
         return Some(format!("failures for {} accounts from the network in {minutes} minutes", facts.accounts_failed_from_network));
     }
-    if facts.failures_of_network >= config.network_failures {
+    if !facts.own_device && facts.failures_of_network >= config.network_failures {
         return Some(format!("{} failures from the network in {minutes} minutes", facts.failures_of_network));
     }
     let flooded = facts.failures_of_environment >= config.environment_failures
@@ -440,6 +442,7 @@ mod assessment_tests {
             network_sign_ups: 0,
             has_history: true,
             device_known: Some(true),
+            own_device: false,
             here: None,
             last: None,
             last_sign_in_at: None,
@@ -470,6 +473,7 @@ mod assessment_tests {
             (Facts { failures_of_account: 999, ..calm() }, None),
             (Facts { failures_of_network: 50, ..calm() }, Some(Control::BruteForceAttack)),
             (Facts { accounts_failed_from_network: 20, ..calm() }, Some(Control::BruteForceAttack)),
+            (Facts { failures_of_network: 50, accounts_failed_from_network: 20, own_device: true, ..calm() }, None),
             (Facts { failures_of_environment: 1_000, ..calm() }, None),
             (Facts { failures_of_environment: 500, device_known: None, ..calm() }, Some(Control::BruteForceAttack)),
             (Facts { failures_of_environment: 500, successes_of_environment: 200, device_known: None, ..calm() }, None),

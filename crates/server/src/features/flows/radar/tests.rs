@@ -275,6 +275,34 @@ both_engines!(row_43_who_is_blocked_learns_nothing_from_a_policy_or_an_invitatio
     assert_eq!(attempt(PASSWORD, "192.0.2.1", Value::Null).await.code(), "organization_authentication_methods_required");
 });
 
+both_engines!(row_42_what_neighbours_try_does_not_hold_up_the_owners_own_device, |app| async {
+    app.settings(|settings| {
+        settings.radar.brute_force_attack = Reaction::Block;
+        (settings.radar.network_failures, settings.radar.network_accounts) = (6, 3);
+    })
+    .await;
+    app.user(ALICE, PASSWORD).await;
+    let attempt = |email: &str, password: &str, device: &str| {
+        let body = json!({"grant_type": "password", "email": email, "password": password, "ip_address": "192.0.2.1", "user_agent": CHROME,
+            "device_id": device});
+        let app = &app;
+        async move {
+            tick(app);
+            app.authenticate(body).await
+        }
+    };
+    assert_eq!(attempt(ALICE, PASSWORD, "hers").await.status, 200);
+    for at in 0..7 {
+        assert_eq!(attempt(&format!("nobody{at}@example.test"), "wrong password", "theirs").await.status, 400);
+    }
+    assert_eq!(
+        attempt(ALICE, PASSWORD, "theirs").await.code(),
+        "invalid_credentials",
+        "the same network and browser are a neighbour's, too"
+    );
+    assert_eq!(attempt(ALICE, PASSWORD, "hers").await.status, 200);
+});
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     let app = TestApp::start_with(On::Sqlite, |config| config.limits.enabled = true).await;
