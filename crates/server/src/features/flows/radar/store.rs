@@ -138,7 +138,7 @@ pub fn count(tx: &mut Tx<'_>, environment: &EnvironmentId, keys: &Keys, since: S
         Ask::new(COUNT_OF_NETWORK, params![environment, &network, since.failures, MOST_COUNTED]),
         Ask::new(COUNT_OF_ENVIRONMENT, params![environment, "failed", since.flood, MOST_COUNTED]),
         Ask::new(COUNT_OF_ENVIRONMENT, params![environment, "succeeded", since.flood, MOST_COUNTED]),
-        Ask::new(COUNT_MAILBOX_SIGN_UPS, params![environment, &keys.mailbox, since.mailbox, &keys.account, MOST_COUNTED]),
+        Ask::new(COUNT_MAILBOX_SIGN_UPS, params![environment, &keys.mailbox, since.mailbox, &keys.account, MOST_COUNTED, &network]),
         Ask::new(COUNT_NETWORK_SIGN_UPS, params![environment, &network, since.network_sign_ups, &keys.account, MOST_COUNTED]),
         Ask::new(IS_DEVICE_SEEN, params![environment, &keys.account, &device]),
         Ask::new(IS_PLACE_SEEN, params![environment, &keys.account, &network, &browser]),
@@ -195,8 +195,8 @@ pub const COUNT_OF_NETWORK: &str = "SELECT COUNT(*), COUNT(DISTINCT account_key)
 pub const COUNT_OF_ENVIRONMENT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM radar_attempts \
      WHERE environment_id = $1 AND outcome = $2 AND created_at > $3 LIMIT $4) AS found";
 pub const COUNT_MAILBOX_SIGN_UPS: &str = "SELECT COUNT(DISTINCT account_key) FROM (SELECT account_key FROM radar_attempts \
-     WHERE environment_id = $1 AND mailbox_key = $2 AND action = 'sign-up' AND created_at > $3 AND outcome <> 'failed' \
-     AND account_key <> $4 LIMIT $5) AS found";
+     WHERE environment_id = $1 AND mailbox_key = $2 AND action = 'sign-up' AND created_at > $3 \
+     AND (outcome = 'succeeded' OR (outcome <> 'failed' AND network = $6)) AND account_key <> $4 LIMIT $5) AS found";
 pub const COUNT_NETWORK_SIGN_UPS: &str = "SELECT COUNT(DISTINCT account_key) FROM (SELECT account_key FROM radar_attempts \
      WHERE environment_id = $1 AND network = $2 AND outcome IN ('open', 'succeeded') AND created_at > $3 AND action = 'sign-up' \
      AND account_key <> $4 LIMIT $5) AS found";

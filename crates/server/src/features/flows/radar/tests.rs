@@ -303,6 +303,27 @@ both_engines!(row_42_what_neighbours_try_does_not_hold_up_the_owners_own_device,
     assert_eq!(attempt(ALICE, PASSWORD, "hers").await.status, 200);
 });
 
+both_engines!(row_42_accounts_that_strangers_begin_do_not_keep_the_mailboxs_owner_out, |app| async {
+    app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Block).await;
+    let begin = |email: &str, ip: &str| {
+        let body = json!({"ip_address": ip, "user_agent": CHROME, "email": email, "auth_method": "Password", "action": "sign-up"});
+        let app = &app;
+        async move {
+            tick(app);
+            app.api(Method::POST, "/radar/attempts", body).await.body
+        }
+    };
+    let first = begin("victim+1@example.test", "203.0.113.1").await;
+    let second = begin("victim+2@example.test", "203.0.113.1").await;
+    assert_eq!(begin("victim+3@example.test", "203.0.113.1").await["control"], "repeat_sign_up", "from where they were begun");
+    assert_eq!(begin("victim@example.test", "192.0.2.1").await["verdict"], "allow");
+    for attempt in [first, second] {
+        let path = format!("/radar/attempts/{}", attempt["attempt_id"].as_str().unwrap());
+        assert_eq!(app.api(Method::PUT, &path, json!({"attempt_status": "success"})).await.status, 204);
+    }
+    assert_eq!(begin("victim+4@example.test", "198.51.100.1").await["control"], "repeat_sign_up", "whose mailbox it is has been shown");
+});
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     let app = TestApp::start_with(On::Sqlite, |config| config.limits.enabled = true).await;
