@@ -136,8 +136,8 @@ pub fn count(tx: &mut Tx<'_>, environment: &EnvironmentId, keys: &Keys, since: S
     let asks = [
         Ask::new(COUNT_OF_ACCOUNT, params![environment, &keys.account, since.failures, MOST_COUNTED]),
         Ask::new(COUNT_OF_NETWORK, params![environment, &network, since.failures, MOST_COUNTED]),
-        Ask::new(COUNT_OF_ENVIRONMENT, params![environment, "failed", since.flood, MOST_COUNTED]),
-        Ask::new(COUNT_OF_ENVIRONMENT, params![environment, "succeeded", since.flood, MOST_COUNTED]),
+        Ask::new(COUNT_FAILURES_OF_ENVIRONMENT, params![environment, since.flood, MOST_COUNTED]),
+        Ask::new(COUNT_SUCCESSES_OF_ENVIRONMENT, params![environment, since.flood, MOST_COUNTED, MOST_COUNTED - 1]),
         Ask::new(COUNT_MAILBOX_SIGN_UPS, params![environment, &keys.mailbox, since.mailbox, &keys.account, MOST_COUNTED, &network]),
         Ask::new(COUNT_NETWORK_SIGN_UPS, params![environment, &network, since.network_sign_ups, &keys.account, MOST_COUNTED]),
         Ask::new(IS_DEVICE_SEEN, params![environment, &keys.account, &device]),
@@ -192,8 +192,12 @@ pub const COUNT_OF_ACCOUNT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM radar_at
      WHERE environment_id = $1 AND account_key = $2 AND outcome = 'failed' AND created_at > $3 LIMIT $4) AS found";
 pub const COUNT_OF_NETWORK: &str = "SELECT COUNT(*), COUNT(DISTINCT account_key) FROM (SELECT account_key FROM radar_attempts \
      WHERE environment_id = $1 AND network = $2 AND outcome = 'failed' AND created_at > $3 LIMIT $4) AS found";
-pub const COUNT_OF_ENVIRONMENT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM radar_attempts \
-     WHERE environment_id = $1 AND outcome = $2 AND created_at > $3 LIMIT $4) AS found";
+pub const COUNT_FAILURES_OF_ENVIRONMENT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM radar_attempts \
+     WHERE environment_id = $1 AND outcome = 'failed' AND created_at > $2 LIMIT $3) AS found";
+// In the time of the failures that are counted: a thousand of them in a second are not compared with the successes of five minutes.
+pub const COUNT_SUCCESSES_OF_ENVIRONMENT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM radar_attempts \
+     WHERE environment_id = $1 AND outcome = 'succeeded' AND created_at > COALESCE((SELECT created_at FROM radar_attempts \
+     WHERE environment_id = $1 AND outcome = 'failed' AND created_at > $2 ORDER BY created_at DESC LIMIT 1 OFFSET $4), $2) LIMIT $3) AS found";
 pub const COUNT_MAILBOX_SIGN_UPS: &str = "SELECT COUNT(DISTINCT account_key) FROM (SELECT account_key FROM radar_attempts \
      WHERE environment_id = $1 AND mailbox_key = $2 AND action = 'sign-up' AND created_at > $3 \
      AND (outcome = 'succeeded' OR (outcome <> 'failed' AND network = $6)) AND account_key <> $4 LIMIT $5) AS found";

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, Method};
 use serde_json::{Value, json};
 
+use super::store::{self, AttemptRow, Keys};
+use super::{Action, Outcome, RadarAttemptId};
 use crate::both_engines;
 use crate::features::records::environments::Reaction;
 use crate::testkit::{Answer, Browser, On, TestApp};
@@ -322,6 +324,44 @@ both_engines!(row_42_accounts_that_strangers_begin_do_not_keep_the_mailboxs_owne
         assert_eq!(app.api(Method::PUT, &path, json!({"attempt_status": "success"})).await.status, 204);
     }
     assert_eq!(begin("victim+4@example.test", "198.51.100.1").await["control"], "repeat_sign_up", "whose mailbox it is has been shown");
+});
+
+both_engines!(row_42_a_flood_is_one_however_many_sign_in_meanwhile, |app| async {
+    app.settings(|settings| settings.radar.brute_force_attack = Reaction::Block).await;
+    let verdict = || async {
+        tick(&app);
+        let body = json!({"ip_address": "192.0.2.1", "user_agent": CHROME, "email": ALICE, "auth_method": "SSO", "action": "sign-in"});
+        app.api(Method::POST, "/radar/attempts", body).await.body["verdict"].clone()
+    };
+    let insert = |outcome, count: u64| {
+        let (cx, environment, now) = (app.cx().clone(), app.tenant.environment.clone(), app.now());
+        async move {
+            let write = cx.db().write({
+                let cx = cx.clone();
+                move |tx| {
+                    for at in 0..count {
+                        let (id, keys) = (RadarAttemptId::mint(now, cx.rng()), Keys::default());
+                        let row = AttemptRow {
+                            id: &id,
+                            keys: &keys,
+                            action: Action::SignIn,
+                            auth_method: "password",
+                            verdict: "allow",
+                            control: None,
+                        };
+                        store::insert(tx, &environment, &row, outcome, now.minus(Duration::from_millis(at * 240_000 / count)))?;
+                    }
+                    Ok::<_, gatewright_db::DbError>(())
+                }
+            });
+            write.await.unwrap();
+        }
+    };
+    insert(Outcome::Succeeded, 300).await;
+    insert(Outcome::Failed, 1_100).await;
+    assert_eq!(verdict().await, "allow", "fewer than four times the successes");
+    insert(Outcome::Failed, 1_900).await;
+    assert_eq!(verdict().await, "block");
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
