@@ -203,7 +203,8 @@ pub async fn assess(
             successes_of_environment: counts.successes_of_environment,
             mailbox_sign_ups: counts.mailbox_sign_ups,
             network_sign_ups: counts.network_sign_ups,
-            has_history: counts.last.is_some(),
+            // The journal forgets; who has signed in is still somebody whose devices there were.
+            has_history: counts.last.is_some() || user.as_ref().is_some_and(|user| user.last_sign_in_at.is_some()),
             device_known: device_known(&keys, &counts),
             here: place,
             own_device: keys.device.is_some() && counts.device_seen,

@@ -192,7 +192,7 @@ pub struct Facts<'a> {
     /// Other accounts begun with the same mailbox, and from the same network.
     pub mailbox_sign_ups: u32,
     pub network_sign_ups: u32,
-    /// Whether anybody signed in to the account as far as the journal goes back.
+    /// Whether anybody ever signed in to the account.
     pub has_history: bool,
     /// None: nothing is known of the device and the network.
     pub device_known: Option<bool>,

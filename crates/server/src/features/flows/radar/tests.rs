@@ -364,6 +364,15 @@ both_engines!(row_42_a_flood_is_one_however_many_sign_in_meanwhile, |app| async 
     assert_eq!(verdict().await, "block");
 });
 
+both_engines!(an_account_that_slept_longer_than_the_journal_is_not_open_to_a_strange_device, |app| async {
+    challenge_new_devices(&app).await;
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    app.clock.advance(Duration::from_secs(91 * 86_400));
+    crate::run_jobs(app.cx()).await;
+    stop_again(&app, ALICE).await;
+});
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     let app = TestApp::start_with(On::Sqlite, |config| config.limits.enabled = true).await;
