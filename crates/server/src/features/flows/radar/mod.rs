@@ -186,7 +186,7 @@ pub async fn assess(
             network_sign_ups: now.minus(model::NETWORK_SIGN_UPS_WITHIN),
         };
         let counts = store::count(tx, &environment.id, &keys, since)?;
-        let action = action.unwrap_or_else(|| action_of(user.as_ref(), counts.last.is_some(), now));
+        let action = action.unwrap_or_else(|| action_of(user.as_ref(), &counts, now));
         let last = counts.last.as_ref().and_then(|(ip, at)| {
             let place = ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()).and_then(|ip| cx.places().find(ip));
             place.map(|place| (place, *at))
@@ -206,8 +206,8 @@ pub async fn assess(
             // The journal forgets; who has signed in is still somebody whose devices there were.
             has_history: counts.last.is_some() || user.as_ref().is_some_and(|user| user.last_sign_in_at.is_some()),
             device_known: device_known(&keys, &counts),
-            here: place,
             own_device: keys.device.is_some() && counts.device_seen,
+            here: place,
             last,
             last_sign_in_at: user.as_ref().and_then(|user| user.last_sign_in_at),
         };
@@ -298,8 +298,6 @@ pub fn record_challenge(
 
 /// A sign-up that was refused before there was an account.
 pub async fn note_blocked(cx: &Cx, environment: &EnvironmentId, assessed: Assessed) -> Result<(), DbError> {
-    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::System));
-    cx.db().write(move |tx| insert(tx, &environment, &assessed, outcome, None, &scribe)).await
     note(cx, environment, assessed, Outcome::Blocked).await
 }
 
@@ -309,6 +307,8 @@ pub async fn note_begun(cx: &Cx, environment: &EnvironmentId, assessed: Assessed
 }
 
 async fn note(cx: &Cx, environment: &EnvironmentId, assessed: Assessed, outcome: Outcome) -> Result<(), DbError> {
+    let (environment, scribe) = (environment.clone(), cx.scribe(Actor::System));
+    cx.db().write(move |tx| insert(tx, &environment, &assessed, outcome, None, &scribe)).await
 }
 
 /// The mail that tells a user of a sign-in from a new device, where the environment wants one. The proof was right, so it is made only
@@ -421,9 +421,11 @@ fn associate(
     Ok(Some(id))
 }
 
-fn action_of(user: Option<&User>, has_history: bool, now: Timestamp) -> Action {
-    let is_new = |user: &User| user.last_sign_in_at.is_none() && now.since(user.created_at) < model::SIGN_UP_WITHIN;
-    if !has_history && user.is_some_and(is_new) { Action::SignUp } else { Action::SignIn }
+/// What was stopped as a sign-up stays one: nobody gets past it by waiting for a day.
+fn action_of(user: Option<&User>, counts: &Counts, now: Timestamp) -> Action {
+    let is_young = |user: &User| counts.is_begun || now.since(user.created_at) < model::SIGN_UP_WITHIN;
+    let is_new = |user: &User| user.last_sign_in_at.is_none() && is_young(user);
+    if counts.last.is_none() && user.is_some_and(is_new) { Action::SignUp } else { Action::SignIn }
 }
 
 /// A device is known by itself, or by its network and browser together: each of them alone is shared with too many.

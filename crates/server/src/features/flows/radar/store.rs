@@ -123,6 +123,8 @@ pub struct Counts {
     pub successes_of_environment: u32,
     pub mailbox_sign_ups: u32,
     pub network_sign_ups: u32,
+    /// Whether an account was begun with the address that nobody has finished.
+    pub is_begun: bool,
     pub device_seen: bool,
     pub place_and_browser_seen: bool,
     /// The address and the time of the last sign-in.
@@ -140,12 +142,13 @@ pub fn count(tx: &mut Tx<'_>, environment: &EnvironmentId, keys: &Keys, since: S
         Ask::new(COUNT_SUCCESSES_OF_ENVIRONMENT, params![environment, since.flood, MOST_COUNTED, MOST_COUNTED - 1]),
         Ask::new(COUNT_MAILBOX_SIGN_UPS, params![environment, &keys.mailbox, since.mailbox, &keys.account, MOST_COUNTED, &network]),
         Ask::new(COUNT_NETWORK_SIGN_UPS, params![environment, &network, since.network_sign_ups, &keys.account, MOST_COUNTED]),
+        Ask::new(IS_BEGUN, params![environment, &keys.account, since.mailbox]),
         Ask::new(IS_DEVICE_SEEN, params![environment, &keys.account, &device]),
         Ask::new(IS_PLACE_SEEN, params![environment, &keys.account, &network, &browser]),
         Ask::new(FIND_LAST, params![environment, &keys.account]),
     ];
     tx.ahead(asks.clone())?;
-    let [account, of_network, failures, successes, mailbox, network_sign_ups, device, place, last] = asks;
+    let [account, of_network, failures, successes, mailbox, network_sign_ups, begun, device, place, last] = asks;
     let (failures_of_network, accounts_failed_from_network) = {
         let mut row = tx.asked(&of_network)?.pop().ok_or(DbError::NoRow)?;
         (small(row.int()?), small(row.int()?))
@@ -163,6 +166,7 @@ pub fn count(tx: &mut Tx<'_>, environment: &EnvironmentId, keys: &Keys, since: S
         successes_of_environment: number(tx, &successes)?,
         mailbox_sign_ups: number(tx, &mailbox)?,
         network_sign_ups: number(tx, &network_sign_ups)?,
+        is_begun: !tx.asked(&begun)?.is_empty(),
         device_seen: !tx.asked(&device)?.is_empty(),
         place_and_browser_seen: !tx.asked(&place)?.is_empty(),
         last,
@@ -204,6 +208,8 @@ pub const COUNT_MAILBOX_SIGN_UPS: &str = "SELECT COUNT(DISTINCT account_key) FRO
 pub const COUNT_NETWORK_SIGN_UPS: &str = "SELECT COUNT(DISTINCT account_key) FROM (SELECT account_key FROM radar_attempts \
      WHERE environment_id = $1 AND network = $2 AND outcome IN ('open', 'succeeded') AND created_at > $3 AND action = 'sign-up' \
      AND account_key <> $4 LIMIT $5) AS found";
+pub const IS_BEGUN: &str = "SELECT 1 FROM radar_attempts WHERE environment_id = $1 AND account_key = $2 AND outcome IN ('open', 'blocked') \
+     AND action = 'sign-up' AND created_at > $3 LIMIT 1";
 pub const IS_DEVICE_SEEN: &str = "SELECT 1 FROM radar_attempts \
      WHERE environment_id = $1 AND account_key = $2 AND outcome = 'succeeded' AND device_key = $3 LIMIT 1";
 pub const IS_PLACE_SEEN: &str = "SELECT 1 FROM radar_attempts \

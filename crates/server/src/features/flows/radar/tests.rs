@@ -452,6 +452,21 @@ both_engines!(whoever_signs_up_again_and_again_needs_a_phone, |app| async {
     assert_eq!(named(&app, "authentication.radar_risk_detected").await[0]["action"], "signup");
 });
 
+both_engines!(a_sign_up_that_was_stopped_is_one_the_day_after, |app| async {
+    app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Block).await;
+    for email in ["mallory+1@example.test", "mallory+2@example.test"] {
+        app.user(email, PASSWORD).await;
+        assert_eq!(sign_in(&app, email, PASSWORD, "192.0.2.1").await.status, 200, "{email}");
+    }
+    app.user("mallory+3@example.test", PASSWORD).await;
+    for _ in 0..2 {
+        assert_eq!(sign_in(&app, "mallory+3@example.test", PASSWORD, "198.51.100.1").await.code(), "invalid_credentials");
+        app.clock.advance(Duration::from_secs(25 * 3_600));
+    }
+    app.clock.advance(Duration::from_secs(30 * 86_400));
+    assert_eq!(sign_in(&app, "mallory+3@example.test", PASSWORD, "198.51.100.1").await.status, 200, "forgiven");
+});
+
 both_engines!(row_33_a_thief_of_the_password_cannot_name_their_own_phone, |app| async {
     challenge_new_devices(&app).await;
     let stopped = stopped(&app, ALICE).await;
