@@ -182,6 +182,8 @@ async fn send_sms(
     let (environment, pending_hash, scribe) = (environment.clone(), pending_hash.to_owned(), scribe.clone());
     cx.db()
         .write(move |tx| {
+            // Held, so that of any number sent at once one works, with its five tries.
+            users::lock(tx, &environment, &challenge.user_id)?;
             store::close_of_user(tx, &environment, &challenge.user_id, ChallengeType::Sms, now)?;
             store::insert(tx, &environment, &challenge, &pending_hash)?;
             message.post(tx, &environment)?;

@@ -467,6 +467,29 @@ both_engines!(a_sign_up_that_was_stopped_is_one_the_day_after, |app| async {
     assert_eq!(sign_in(&app, "mallory+3@example.test", PASSWORD, "198.51.100.1").await.status, 200, "forgiven");
 });
 
+both_engines!(row_33_of_messages_sent_at_once_one_code_works, |app| async {
+    app.settings(|settings| {
+        settings.radar.repeat_sign_up = Reaction::Challenge;
+        settings.radar.mailbox_sign_ups = 1;
+    })
+    .await;
+    app.user("mallory+1@example.test", PASSWORD).await;
+    assert_eq!(sign_in(&app, "mallory+1@example.test", PASSWORD, "192.0.2.1").await.status, 200);
+    let user = app.user("mallory+2@example.test", PASSWORD).await["id"].clone();
+    let stopped = sign_in(&app, "mallory+2@example.test", PASSWORD, "192.0.2.1").await;
+    let app = Arc::new(app);
+    let mut racers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let token = stopped.body["pending_authentication_token"].clone();
+        let body = json!({"user_id": user, "pending_authentication_token": token, "phone_number": "+15555550123"});
+        let app = app.clone();
+        racers.spawn(async move { app.api(Method::POST, "/user_management/radar_challenges", body).await.status });
+    }
+    assert!(racers.join_all().await.iter().all(|status| *status == 201));
+    let open = "SELECT COUNT(*) FROM radar_challenges WHERE used_at IS NULL";
+    assert_eq!(app.cx().db().read(|tx| tx.one(open, &[])?.int()).await.unwrap(), 1);
+});
+
 both_engines!(row_33_a_thief_of_the_password_cannot_name_their_own_phone, |app| async {
     challenge_new_devices(&app).await;
     let stopped = stopped(&app, ALICE).await;
