@@ -267,6 +267,42 @@ both_engines!(row_41_nobody_signs_in_as_somebody_else, |app| async {
     assert_eq!(foreign.status, 404);
 });
 
+both_engines!(row_41_a_blocked_passkey_is_answered_like_a_wrong_one_and_each_is_assessed, |app| async {
+    use crate::features::records::environments::Reaction;
+    let (_, mut authenticator) = registered(&app, EMAIL).await;
+    assert_eq!(sign_in(&app, &mut authenticator).await.status, 200);
+    app.settings(|settings| settings.radar.bot_detection = Reaction::Challenge).await;
+    let assessed = || async {
+        let verdicts = app.events().await.into_iter().filter(|(name, _)| name == "radar.assessed");
+        verdicts.map(|(_, data)| (data["auth_method"].clone(), data["verdict"].clone())).collect::<Vec<_>>()
+    };
+    let robot = |credential: &Value| json!({"grant_type": GRANT, "credential": credential, "user_agent": "curl/8.5.0"});
+    let answer = authenticator.assert(&options(&app).await);
+    assert_eq!(app.authenticate(robot(&answer)).await.status, 200, "a passkey proves more than the mailbox that a challenge asks for");
+    let (mut browser, page) = open(&app).await;
+    let asked = page_options(&mut browser, &page).await;
+    let credential = authenticator.assert(&asked.body["publicKey"]).to_string();
+    let done = browser.submit(&page, "/sign-in/passkey", &[("credential", &credential)]).await;
+    assert!(done.location_parameter("code").is_some(), "{} {}", done.status, done.text);
+    assert_eq!(assessed().await, [(json!("passkey"), json!("challenge")), (json!("passkey"), json!("challenge"))]);
+
+    app.settings(|settings| settings.radar.bot_detection = Reaction::Block).await;
+    let wrong = redeem(&app, &answer).await;
+    let answer = authenticator.assert(&options(&app).await);
+    let blocked = app.authenticate(robot(&answer)).await;
+    assert_eq!((blocked.status, &blocked.body), (wrong.status, &wrong.body));
+    let (mut browser, page) = open(&app).await;
+    let asked = page_options(&mut browser, &page).await;
+    let credential = authenticator.assert(&asked.body["publicKey"]).to_string();
+    let blocked = browser.submit(&page, "/sign-in/passkey", &[("credential", &credential)]).await;
+    let wrong = browser.submit(&page, "/sign-in/passkey", &[("credential", "{}")]).await;
+    assert_eq!(blocked.status, 422, "{}", blocked.text);
+    for refused in [&blocked, &wrong] {
+        assert!(refused.text.contains("This passkey does not work here"), "{}", refused.text);
+    }
+    assert_eq!(assessed().await.len(), 4);
+});
+
 both_engines!(without_a_pin_or_a_finger_a_passkey_is_one_factor, |app| async {
     let (_, mut authenticator) = registered(&app, EMAIL).await;
     authenticator.user_verified = false;

@@ -104,6 +104,26 @@ both_engines!(a_second_app_signs_in_without_asking_again, |app| async move {
     assert!(browser.get(&url(&app, CALLBACK, "&max_age=3600")).await.location_parameter("code").is_some());
 });
 
+both_engines!(row_12_a_hint_is_no_proof_and_without_a_session_nobody_is_let_in, |app| async move {
+    let alice = app.user(EMAIL, PASSWORD).await;
+    app.user("bob@example.test", PASSWORD).await;
+    for hint in [EMAIL, "bob@example.test", "nobody@example.test"] {
+        let silent = app.browser().get(&url(&app, CALLBACK, &format!("&login_hint={hint}&prompt=none"))).await;
+        assert_eq!(silent.location_parameter("error").as_deref(), Some("login_required"), "{hint}");
+        let mut browser = app.browser();
+        let asked = browser.get(&url(&app, CALLBACK, &format!("&login_hint={hint}&max_age=0"))).await;
+        let page = browser.follow(asked).await;
+        assert!(page.text.contains(hint) && page.text.contains("action=\"/sign-in\""), "{}", page.text);
+    }
+    // Who is signed in stays who they are, whomever the link names.
+    let mut browser = app.browser();
+    browser.sign_in(&url(&app, CALLBACK, ""), EMAIL, PASSWORD).await;
+    let back = browser.get(&url(&app, CALLBACK, "&login_hint=bob@example.test")).await;
+    let code = back.location_parameter("code").expect("signed in already");
+    let session = app.authenticate(json!({"grant_type": "authorization_code", "code": code})).await;
+    assert_eq!(session.body["user"]["id"], alice["id"], "{}", session.text);
+});
+
 both_engines!(row_09_a_request_opens_in_the_browser_that_started_it_only, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let mut attacker = app.browser();

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, Method};
+use gatewright_jose::totp;
 use serde_json::{Value, json};
 
 use super::store::{self, AttemptRow, Keys};
@@ -388,6 +389,47 @@ async fn a_verdict_is_written_down_also_when_no_code_can_be_sent() {
     assert_eq!(named(&app, "radar.assessed").await.len(), tries);
 }
 
+both_engines!(row_38_a_challenge_loses_neither_invitation_nor_second_factor, |app| async {
+    let alice = app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    let path = format!("/user_management/users/{}/auth_factors", alice["id"].as_str().unwrap());
+    let made = app.api(Method::POST, &path, json!({"type": "totp"})).await.body;
+    let secret = totp::parse_secret(made["authentication_factor"]["totp"]["secret"].as_str().unwrap()).unwrap();
+    let shown = |app: &TestApp| totp::code(&secret, totp::step_at(app.now())).reveal().clone();
+    let path = format!("/auth/challenges/{}/verify", made["authentication_challenge"]["id"].as_str().unwrap());
+    assert_eq!(app.api(Method::POST, &path, json!({"code": shown(&app)})).await.body["valid"], true);
+    app.clock.advance(Duration::from_secs(30));
+    let acme = app.api(Method::POST, "/organizations", json!({"name": "Acme"})).await.body["id"].clone();
+    let invited = app.api(Method::POST, "/user_management/invitations", json!({"email": ALICE, "organization_id": acme})).await;
+    assert_eq!(invited.status, 201, "{}", invited.text);
+    challenge_new_devices(&app).await;
+
+    tick(&app);
+    let body = json!({"grant_type": "password", "email": ALICE, "password": PASSWORD, "ip_address": "198.51.100.1", "user_agent": CHROME,
+        "invitation_token": invited.body["token"]});
+    let stopped = app.authenticate(body).await;
+    assert_eq!(stopped.code(), "radar_challenge", "{}", stopped.text);
+    let waiting = app.authenticate(finishing(&stopped, &newest_code(&app).await)).await;
+    assert_eq!((waiting.status, waiting.code()), (403, "mfa_challenge"), "{}", waiting.text);
+    let factor = made["authentication_factor"]["id"].as_str().unwrap();
+    let challenge = app.api(Method::POST, &format!("/auth/factors/{factor}/challenge"), json!({})).await.body["id"].clone();
+    let answer = |token: &Value| {
+        json!({"grant_type": "urn:workos:oauth:grant-type:mfa-totp", "code": shown(&app), "authentication_challenge_id": challenge,
+            "pending_authentication_token": token})
+    };
+    let spent = app.authenticate(answer(&stopped.body["pending_authentication_token"])).await;
+    assert_eq!(spent.code(), "invalid_pending_authentication_token");
+    let members = format!("/user_management/organization_memberships?organization_id={}", acme.as_str().unwrap());
+    assert_eq!(app.api(Method::GET, &members, Value::Null).await.body["data"], json!([]), "nothing is accepted half-way");
+    let done = app.authenticate(answer(&waiting.body["pending_authentication_token"])).await;
+    assert_eq!((done.status, &done.body["organization_id"]), (200, &acme), "{}", done.text);
+    assert_eq!(
+        sign_in(&app, ALICE, PASSWORD, "198.51.100.1").await.code(),
+        "mfa_challenge",
+        "the device is known, the factor still asked for"
+    );
+});
+
 both_engines!(row_37_a_sign_up_counts_alike_whether_the_address_is_somebodys, |app| async {
     app.settings(|settings| {
         settings.radar.repeat_sign_up = Reaction::Block;
@@ -548,6 +590,11 @@ fn authorize(app: &TestApp) -> String {
     )
 }
 
+fn hidden<'a>(page: &'a Answer, name: &str) -> &'a str {
+    let (_, rest) = page.text.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    rest.split('"').next().unwrap()
+}
+
 fn browser(app: &TestApp) -> Browser<'_> {
     let mut browser = app.browser();
     for (name, value) in [("user-agent", CHROME), ("accept-language", "en"), ("sec-fetch-mode", "navigate")] {
@@ -588,6 +635,40 @@ both_engines!(the_page_asks_for_the_code_and_goes_on, |app| async {
     let known = away.sign_in(&(authorize(&app) + "&prompt=login"), ALICE, PASSWORD).await;
     assert!(known.location_parameter("code").is_some(), "{} {}", known.status, known.text);
     assert_eq!(named(&app, "radar.challenge_created").await.len(), 2);
+});
+
+both_engines!(row_38_a_challenged_browser_skips_no_step_and_nobody_else_goes_on_with_it, |app| async {
+    challenge_new_devices(&app).await;
+    app.user(ALICE, PASSWORD).await;
+    assert_eq!(sign_in(&app, ALICE, PASSWORD, "192.0.2.1").await.status, 200);
+    tick(&app);
+    let mut browser = browser(&app);
+    let stopped = browser.sign_in(&authorize(&app), ALICE, PASSWORD).await;
+    let page = browser.follow(stopped).await;
+    assert!(page.text.contains("action=\"/confirm-sign-in\""), "{}", page.text);
+    let code = newest_code(&app).await;
+    let form = [("csrf", hidden(&page, "csrf")), ("request", hidden(&page, "request"))];
+    let given = [("code", code.as_str()), ("organization_id", "org_1"), ("factor", "auth_factor_1"), ("password", "wrong password")];
+    for path in
+        ["/mfa", "/mfa/enroll", "/mfa/recovery-codes", "/choose-organization", "/verify-email", "/sign-in/code", "/sign-in/password"]
+    {
+        let answer = browser.post(path, &[&form[..], &given[..]].concat()).await;
+        let location = answer.location().unwrap_or_default();
+        assert!(answer.status == 422 || answer.status == 400 || location.starts_with("/sign-in"), "{path}: {} {location}", answer.status);
+    }
+    let unasked = browser.get(&(authorize(&app) + "&prompt=none")).await;
+    assert_eq!(unasked.location_parameter("error").as_deref(), Some("login_required"), "{}", unasked.text);
+    // Another browser, with a form of its own and this one's request.
+    let mut other = app.browser();
+    let first = other.get(&authorize(&app)).await;
+    let others = other.follow(first).await;
+    let fields = [("csrf", hidden(&others, "csrf")), ("request", hidden(&page, "request")), ("code", code.as_str())];
+    let refused = other.post("/confirm-sign-in", &fields).await;
+    assert_eq!((refused.status, refused.location()), (403, None), "{}", refused.text);
+    let done = browser.submit(&page, "/confirm-sign-in", &[("code", &code)]).await;
+    assert!(done.location_parameter("code").is_some(), "{} {}", done.status, done.text);
+    let again = browser.submit(&page, "/confirm-sign-in", &[("code", &code)]).await;
+    assert_eq!(again.location(), None, "the code and the sign-in are used up");
 });
 
 both_engines!(row_43_a_blocked_person_sees_the_page_of_a_wrong_password, |app| async {
