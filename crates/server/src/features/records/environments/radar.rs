@@ -33,7 +33,7 @@ pub struct Radar {
     pub restriction: Reaction,
     /// Addresses of the domains in the server's `radar.disposable_domains_file`.
     pub disposable_domains: Reaction,
-    /// Whether a user is told by mail of a sign-in from a device never seen.
+    /// Whether a user is told by mail of a sign-in from a device never seen. As long as `unrecognized_device` looks.
     pub notify_new_device: bool,
     /// Failures for one account in 15 minutes.
     pub account_failures: u32,
@@ -43,7 +43,7 @@ pub struct Radar {
     pub network_accounts: u32,
     /// Failures in the whole environment in 5 minutes, if they are four times the successes as well.
     pub environment_failures: u32,
-    /// Accounts begun with one mailbox, whatever its spelling, in 30 days.
+    /// Accounts made with one mailbox, whatever its spelling, in 30 days; those that were only begun count in their own network.
     pub mailbox_sign_ups: u32,
     /// Accounts begun from one network in a day.
     pub network_sign_ups: u32,
