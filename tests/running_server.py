@@ -142,7 +142,14 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(*flags: str, data: Path | None = None, database: str | None = None, port: int = 0, limits: bool = False) -> Server:
+def start_server(
+    *flags: str,
+    data: Path | None = None,
+    database: str | None = None,
+    port: int = 0,
+    limits: bool = False,
+    configuration: dict[str, str] | None = None,
+) -> Server:
     """Starts a server and waits until it says that it is ready. Every test comes from one address, so limits are off unless wanted."""
     where = ["--data", str(data)] if data else ["--ephemeral"]
     where += [] if limits else ["--no-rate-limits"]
@@ -158,6 +165,7 @@ def start_server(*flags: str, data: Path | None = None, database: str | None = N
         stderr=log.open("w"),
         text=True,
         cwd=tempfile.gettempdir(),
+        env=os.environ | {f"GATEWRIGHT_{key.replace('.', '_').upper()}": value for key, value in (configuration or {}).items()},
     )
     line = read_line(process, START_SECONDS)
     started_in = time.monotonic() - began
@@ -203,10 +211,10 @@ def open_database() -> Iterator[str | None]:
 
 
 @contextlib.contextmanager
-def running_server(*flags: str, limits: bool = False) -> Iterator[Server]:
+def running_server(*flags: str, limits: bool = False, configuration: dict[str, str] | None = None) -> Iterator[Server]:
     """A fresh server for the length of the block. A crash or a hang at the end is a failure."""
     with open_database() as database, tempfile.TemporaryDirectory() as folder:
-        server = start_server(*flags, data=Path(folder), database=database, limits=limits)
+        server = start_server(*flags, data=Path(folder), database=database, limits=limits, configuration=configuration)
         server.copy_told = lambda: copy_told(server, Path(folder), database)
         try:
             yield server

@@ -55,19 +55,27 @@ fn count_in(tx: &mut Tx<'_>, limit: Limit, key: &str, now: Timestamp) -> Result<
     let opened_after = now.minus(limit.window);
     let mut row = tx.one(COUNT, params![key, now, opened_after])?;
     let (count, window_start) = (row.int()?, row.time()?);
-    let left = window_start.plus(limit.window).since(now);
-    let limited = Limited { retry_after: Duration::from_secs(left.as_millis().div_ceil(1000).max(1) as u64) };
-    let within = if count <= i64::from(limit.tries) { Ok(()) } else { Err(limited) };
+    let within = if count <= i64::from(limit.tries) { Ok(()) } else { Err(limited(limit, window_start, now)) };
     Ok(Tally { tries: u32::try_from(count).unwrap_or(u32::MAX), within })
 }
 
-/// Whether the next try of `subject` would be over the limit. Counts nothing.
-pub async fn is_used_up(cx: &Cx, limit: Limit, subject: &str) -> Result<bool, DbError> {
+/// As [`count`], for the next try of `subject`. Counts nothing.
+pub async fn foresee(cx: &Cx, limit: Limit, subject: &str) -> Result<Result<(), Limited>, DbError> {
     if !cx.config().limits.enabled {
-        return Ok(false);
+        return Ok(Ok(()));
     }
-    let (key, opened_after) = (key(limit, subject), cx.now().minus(limit.window));
-    cx.db().read(move |tx| Ok(tx.optional(USED, params![&key, opened_after, i64::from(limit.tries)])?.is_some())).await
+    let (key, now) = (key(limit, subject), cx.now());
+    let opened_after = now.minus(limit.window);
+    let window_start = cx
+        .db()
+        .read(move |tx| tx.optional(USED, params![&key, opened_after, i64::from(limit.tries)])?.map(|mut row| row.time()).transpose())
+        .await?;
+    Ok(window_start.map_or(Ok(()), |window_start| Err(limited(limit, window_start, now))))
+}
+
+fn limited(limit: Limit, window_start: Timestamp, now: Timestamp) -> Limited {
+    let left = window_start.plus(limit.window).since(now);
+    Limited { retry_after: Duration::from_secs(left.as_millis().div_ceil(1000).max(1) as u64) }
 }
 
 fn key(limit: Limit, subject: &str) -> String {
@@ -83,5 +91,5 @@ pub const COUNT: &str = "INSERT INTO rate_limits (key, count, window_start) VALU
      count = CASE WHEN rate_limits.window_start <= $3 THEN 1 ELSE rate_limits.count + 1 END, \
      window_start = CASE WHEN rate_limits.window_start <= $3 THEN $2 ELSE rate_limits.window_start END \
      RETURNING count, window_start";
-pub const USED: &str = "SELECT 1 FROM rate_limits WHERE key = $1 AND window_start > $2 AND count >= $3";
+pub const USED: &str = "SELECT window_start FROM rate_limits WHERE key = $1 AND window_start > $2 AND count >= $3";
 pub const SWEEP: &str = "DELETE FROM rate_limits WHERE window_start < $1";

@@ -36,7 +36,7 @@ const compress = (state, bytes, from) => {
   return [state[0] + a, state[1] + b, state[2] + c, state[3] + d, state[4] + e, state[5] + f, state[6] + g, state[7] + h].map((x) => x | 0);
 };
 
-export const solve = (challenge, bits) => {
+const solve = (challenge, bits) => {
   const head = new TextEncoder().encode(`${challenge}.`);
   // Whole blocks of the challenge are the same for every number.
   const whole = head.length - (head.length % 64);
@@ -57,6 +57,4 @@ export const solve = (challenge, bits) => {
   }
 };
 
-if (typeof self !== "undefined" && typeof document === "undefined") {
-  self.addEventListener("message", ({ data }) => self.postMessage(solve(data.challenge, data.bits)));
-}
+self.addEventListener("message", ({ data }) => self.postMessage(solve(data.challenge, data.bits)));

@@ -1,5 +1,5 @@
 //! The check of a browser, in between two pages of a sign-in, when more come than the limits allow. A proof of work is found by a script
-//! of ours while the person waits a moment; without JavaScript the way on is to wait until the limit's minute is over.
+//! of ours while the person waits a moment; without JavaScript the way on is to wait until the limit's time is over.
 
 use std::time::Duration;
 
@@ -150,6 +150,7 @@ async fn page(
         challenge: challenge.text,
         bits: challenge.bits,
         captcha: captcha.map(|captcha| CaptchaView { script: captcha.script, class: captcha.class, site_key: captcha.site_key }),
+        minutes: limits::find_wait(cx, visit, waiting, step).await?.map_or(1, |limited| limited.minutes()),
         errors,
     };
     let form_origin = waiting.form_origin();

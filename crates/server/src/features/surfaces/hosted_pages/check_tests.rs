@@ -75,9 +75,15 @@ async fn row_42_over_the_limit_of_its_network_a_browser_works_for_its_tries() {
         let (mut elsewhere, page) = open(&app, "2001:db8:0:1::1", "").await;
         assert!(!is_check(&elsewhere.submit(&page, "/sign-in", &[("email", EMAIL)]).await));
         let (mut browser, page) = open(&app, "2001:db8::ffff:1", "").await;
+        let ours = ["csrf", "request"].map(|name| (name, attribute(&page, &format!("name=\"{name}\" value"))));
+        for asked in 0..5 {
+            assert_eq!(browser.post("/sign-in/passkey/options", &ours).await.status, 200, "{asked}");
+        }
+        assert!(is_check(&browser.submit(&page, "/sign-in/passkey", &[("credential", "{}")]).await), "with a passkey, too");
         let sent = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
         assert!(is_check(&sent), "{} {}", sent.status, sent.text);
         let check = browser.follow(sent).await;
+        assert!(check.text.contains("Wait 1 minute,"), "who cannot calculate waits: {}", check.text);
         assert!(check.header("content-security-policy").unwrap().contains("script-src 'self';"), "nobody else's script");
         let found = solution(&check);
         for wrong in ["", "0x1", "no number"] {
@@ -92,6 +98,7 @@ async fn row_42_over_the_limit_of_its_network_a_browser_works_for_its_tries() {
         let passed = browser.submit(&check, "/check", &[("solution", &found)]).await;
         assert_eq!(passed.status, 303, "{}", passed.text);
         let page = browser.follow(passed).await;
+        assert!(page.text.contains(&format!("value=\"{EMAIL}\"")), "typed once is enough: {}", page.text);
         assert_eq!(browser.submit(&check, "/check", &[("solution", &found)]).await.status, 422, "it counts once");
         for left in (0..TRIES).rev() {
             let answer = browser.submit(&page, "/sign-in", &[("email", EMAIL)]).await;
@@ -116,6 +123,7 @@ async fn a_flood_of_new_accounts_is_checked_before_the_form_and_a_check_for_one_
     }
     let (mut browser, page) = open(&app, "203.0.113.9", "&screen_hint=sign-up").await;
     assert!(page.text.contains("action=\"/check\""), "the check comes first: {}", page.text);
+    assert!(page.text.contains("Wait 60 minutes,"), "the limit is one of an hour: {}", page.text);
     // Solved for another page, it does not open this one.
     let request = attribute(&page, "name=\"request\" value").to_owned();
     let for_mail = browser.get(&format!("/check?request={request}&step=/forgot-password")).await;

@@ -14,7 +14,7 @@ use crate::features::credentials::visitor_checks;
 use crate::features::flows::authenticate;
 use crate::features::flows::authenticate::proofs::Device;
 use crate::platform::cx::{Cx, EnvironmentId};
-use crate::platform::rate_limit::{Limit, Limited, count, is_used_up, tally};
+use crate::platform::rate_limit::{Limit, Limited, count, foresee, tally};
 use crate::web::cookies;
 use crate::web::error::ApiError;
 use crate::web::page::Visit;
@@ -31,12 +31,15 @@ const BEGUN_BY_INVITATION: u32 = 10;
 
 /// One try of any kind from this network.
 pub async fn count_network(cx: &Cx, visit: &Visit) -> Result<Result<(), Limited>, ApiError> {
-    let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
-    Ok(count(cx, limit, &visit.peer.network()).await?)
+    Ok(count(cx, network_limit(cx), &visit.peer.network()).await?)
+}
+
+fn network_limit(cx: &Cx) -> Limit {
+    Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) }
 }
 
 /// How many times its limit a network may go over with browsers that were checked.
-const CHECKED: u32 = 10;
+pub const CHECKED: u32 = 10;
 
 /// Why somebody may not go on now.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Over {
 
 /// One try of any kind from this network, at `step`. Over the limit it goes on with a browser that was checked.
 pub async fn admit(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Result<Result<(), Over>, ApiError> {
-    let limit = Limit { name: "hosted_network", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
+    let limit = network_limit(cx);
     let tally = tally(cx, limit, &visit.peer.network()).await?;
     let Err(limited) = tally.within else { return Ok(Ok(())) };
     if tally.tries > limit.tries.saturating_mul(CHECKED) {
@@ -97,11 +100,26 @@ pub async fn admit_new_by_code(cx: &Cx, visit: &Visit, waiting: &Waiting, email_
 /// Whether an account begun now would be over a limit: asked before the form is shown, so that nothing is typed in vain.
 pub async fn is_sign_up_over(cx: &Cx, visit: &Visit, waiting: &Waiting) -> Result<bool, ApiError> {
     for (limit, subject) in sign_up_limits(cx, visit, waiting) {
-        if visitor_checks::is_on(cx) && is_used_up(cx, limit, &subject).await? {
+        if visitor_checks::is_on(cx) && foresee(cx, limit, &subject).await?.is_err() {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// How long it is until `step` is open again to a browser that was not checked.
+pub async fn find_wait(cx: &Cx, visit: &Visit, waiting: &Waiting, step: Step) -> Result<Option<Limited>, ApiError> {
+    let mut limits = vec![(network_limit(cx), visit.peer.network())];
+    if matches!(step, Step::SignUp | Step::NewByCode) {
+        limits.extend(sign_up_limits(cx, visit, waiting));
+    }
+    let mut longest: Option<Limited> = None;
+    for (limit, subject) in limits {
+        if let Err(limited) = foresee(cx, limit, &subject).await? {
+            longest = longest.into_iter().chain([limited]).max_by_key(|limited| limited.retry_after);
+        }
+    }
+    Ok(longest)
 }
 
 fn sign_up_limits(cx: &Cx, visit: &Visit, waiting: &Waiting) -> [(Limit, String); 2] {

@@ -35,10 +35,11 @@ use crate::web::page::{Problem, Refused, Visit};
 pub const RECENT: Duration = Duration::from_secs(600);
 
 /// What the browser is asked to sign in by. The page asks when it is opened, too, for what the browser offers at the field of the
-/// address; so this is counted by itself and takes no try of anybody.
+/// address; so this is counted by itself and takes no try of anybody, and where many come from one network those who were checked can ask.
 pub async fn sign_in_options(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Result<Response, Refused> {
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
-    let limit = Limit { name: "hosted_passkey_options", tries: cx.config().limits.hosted_per_ip, window: Duration::from_secs(60) };
+    let tries = cx.config().limits.hosted_per_ip.saturating_mul(limits::CHECKED);
+    let limit = Limit { name: "hosted_passkey_options", tries, window: Duration::from_secs(60) };
     count(&cx, limit, &visit.peer.network()).await?.map_err(ApiError::from)?;
     let asked = Asked::Browser { browser_hash: visit.browser.hash() };
     let options = passkeys::begin_sign_in(&cx, &waiting.client.environment, asked).await?;

@@ -4,7 +4,7 @@ use axum::response::Response;
 use gatewright_base::Secret;
 
 use super::check::Step;
-use super::limits;
+use super::limits::{self, Over};
 use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
@@ -43,6 +43,7 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let typed = form.text("email").trim().to_owned();
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
+        keep_for_check(&cx, &waiting, &over, &typed).await?;
         return over.answer(|limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)])));
     }
     let Some(email) = EmailAddress::parse(&typed) else {
@@ -221,6 +222,14 @@ pub(super) fn too_many(limited: Limited) -> FormError {
 
 pub(super) fn email_of(waiting: &Waiting) -> Option<EmailAddress> {
     waiting.request.email.as_deref().and_then(EmailAddress::parse)
+}
+
+/// What was typed before a check of the browser is not asked for twice.
+pub(super) async fn keep_for_check(cx: &Cx, waiting: &Waiting, over: &Over, typed: &str) -> Result<(), ApiError> {
+    match (over, EmailAddress::parse(typed)) {
+        (Over::Check(_), Some(email)) if waiting.admits(&email) => keep_email(cx, waiting, &email).await,
+        _ => Ok(()),
+    }
 }
 
 pub(super) async fn keep_email(cx: &Cx, waiting: &Waiting, email: &EmailAddress) -> Result<(), ApiError> {

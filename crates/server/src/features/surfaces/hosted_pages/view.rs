@@ -109,6 +109,8 @@ pub struct Check {
     pub bits: u8,
     /// Instead of the proof of work.
     pub captcha: Option<CaptchaView>,
+    /// Until the page is open again without the check.
+    pub minutes: u32,
     pub errors: Vec<FormError>,
 }
 
@@ -475,7 +477,6 @@ views! {
     SignIn at "/sign-in" => "gate/sign_in.html",
     Password at "/sign-in/password" => "gate/password.html",
     Code at "/sign-in/code" => "gate/code.html",
-    Check at "/check" => "gate/check.html",
     SignUp at "/sign-up" => "gate/sign_up.html",
     VerifyEmail at "/verify-email" => "gate/verify_email.html",
     ConfirmSignIn at "/confirm-sign-in" => "gate/confirm_sign_in.html",
@@ -485,6 +486,15 @@ views! {
     Device at "/device" => "gate/device.html",
     InviteAccepted at "/invite/accepted" => "gate/invite_accepted.html",
     SignedOut at "/signed-out" => "gate/signed_out.html",
+}
+
+impl View for Check {
+    const TEMPLATE: &'static str = "gate/check.html";
+
+    /// With the step that its query names; the answer to a POST has none.
+    fn address(&self, shown_at: &str) -> Option<String> {
+        shown_at.starts_with("/check?").then(|| shown_at.to_owned())
+    }
 }
 
 impl View for ResetPassword {
@@ -661,7 +671,8 @@ mod tests {
             );
             let sign_up = SignUp { first_name: text(), last_name: text(), email: text(), password_minimum: 10, errors: errors.clone() };
             for captcha in [None, Some(CaptchaView { script: "https://captcha.example/api.js", class: "box", site_key: text() })] {
-                let check = Check { step: "/sign-up", back: "/sign-up", challenge: text(), bits: 16, captcha, errors: errors.clone() };
+                let check =
+                    Check { step: "/sign-up", back: "/sign-up", challenge: text(), bits: 16, captcha, minutes: 57, errors: errors.clone() };
                 add(&format!("check {name}"), pages.render(&check, &frame));
             }
             add(&format!("sign_up {name}"), pages.render(&sign_up, &frame));
