@@ -66,7 +66,7 @@ def render_banner(links: Links, email: str, impersonator: str) -> str:
     return (
         f'<aside class="acting" aria-label="Impersonation"><span><b>You are viewing as {escape(email)}.</b>'
         f' Recorded as {escape(impersonator)}.</span>'
-        f'<form method="post" action="{links.sign_out}"><button>Stop impersonating</button></form></aside>'
+        f'<form method="post" action="{links.sign_out}"><button>Stop now</button></form></aside>'
     )
 
 
@@ -110,9 +110,10 @@ PAGE = Template("""<!doctype html>
   --accent: #5fcbb3; --on: #05231c; --link: #74d5bf; --bad: #f7a199; --bad-bg: #351816; --focus: #f2be55 } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--bg); color: var(--text); font: 16px/1.5 system-ui, sans-serif }
-.acting { display: flex; flex-wrap: wrap; gap: 8px 16px; justify-content: center; align-items: center; padding: 8px 20px; background: #bd8a2b;
+.acting { display: flex; gap: 16px; justify-content: center; align-items: center; padding: 8px 20px; background: #bd8a2b;
   color: #1b1203; font-size: 14px }
-.acting span { overflow-wrap: anywhere }
+.acting span { min-width: 0; overflow-wrap: anywhere }
+.acting form { flex: none }
 .acting button { min-height: 30px; padding: 4px 12px; border: 0; border-radius: 8px; background: #1b1203; color: #fff; font: inherit; font-weight: 600; cursor: pointer }
 @media (prefers-color-scheme: dark) { .acting { background: #e2b65c } }
 header, main { max-width: 640px; margin: 0 auto; padding: 16px 20px }

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from accounts import PASSWORD, Account, authenticate, create_account, open_api, unique_email
 from apps import App
-from browser.clicking import give_password, is_at, press
+from browser.clicking import give_password, is_at, press, tab_to
 from browser.looking import look
 from hosted_pages import CALLBACK, authorize_url
 from organizations import add_member, create_organization
@@ -84,24 +84,29 @@ def test_choose_an_organization_approve_and_switch(open_page: OpenPage, app: App
     expect(theirs.get_by_text("Approved")).to_be_visible()
 
 
-def test_support_acts_as_a_person_sees_who_it_is_and_stops(open_page: OpenPage, app: App) -> None:
+@pytest.mark.parametrize("javascript", [True, False], ids=["with-javascript", "without-javascript"])
+def test_support_acts_as_a_person_sees_who_it_is_and_stops(open_page: OpenPage, app: App, javascript: bool) -> None:
     account = create_account(app.server, "alice")
     body = {"impersonator_email": "sam@support.test", "reason": "Ticket 4711: her report is empty"}
     body["redirect_uri"] = f"{app.url}{app.auth}/callback"
     with open_api(app.server) as http:
         started = http.post(f"/user_management/users/{account.id}/impersonations", json=body).json()
-    page = open_page()
+    page = open_page(java_script_enabled=javascript)
     page.goto(started["url"])
     for said in (account.email, "sam@support.test", "Ticket 4711: her report is empty"):
         expect(page.get_by_text(said).first).to_be_visible()
     look(page, "impersonate")
-    page.get_by_role("button", name="Act as this person").press("Enter")
+    tab_to(page, "Act as this person")
+    page.keyboard.press("Enter")
     is_at(page, app)
     banner = page.get_by_role("complementary", name="Impersonation")
     expect(banner).to_contain_text(f"You are viewing as {account.email}. Recorded as sam@support.test.")
     look(page, "app-impersonated")
     # Only in this app: at the server's own pages, nobody is signed in here.
-    banner.get_by_role("button", name="Stop impersonating").click()
+    tab_to(page, "Stop now")
+    page.keyboard.press("Enter")
+    is_at(page, app)
+    expect(banner).to_have_count(0)
     page.goto(app.login)
     expect(page.locator("input[name=email]")).to_be_visible()
     with open_api(app.server) as http:

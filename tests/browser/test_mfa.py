@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accounts import create_account
-from browser.clicking import give_password, press
+from browser.clicking import give_password, press, tab_to, type_into
 from browser.looking import look
 from hosted_pages import authorize_url
 from running_server import Server, open_database, start_server
@@ -114,11 +115,12 @@ def test_from_the_enrolment_to_a_lost_phone(open_page: OpenPage, strict: Server,
 def test_with_the_keyboard_alone(open_page: OpenPage, strict: Server) -> None:
     account, page = create_account(strict), open_page()
     open_sign_in(page, strict, account.email)
-    authenticator, _ = enroll(page)
-    for _ in range(20):
-        if page.evaluate("document.activeElement.textContent.trim()") == "I have saved them":
-            break
-        page.keyboard.press("Tab")
+    expect(page.get_by_role("heading", name="Add a second factor")).to_be_visible()
+    authenticator = Authenticator(read_secret(page.content()))
+    type_into(page, "code", authenticator.code())
+    expect(page.get_by_role("heading", name="Save your recovery codes")).to_be_visible()
+    codes = read_recovery_codes(page.content())
+    tab_to(page, "I have saved them")
     page.keyboard.press("Enter")
     assert is_back(page)["code"]
 
@@ -127,6 +129,64 @@ def test_with_the_keyboard_alone(open_page: OpenPage, strict: Server) -> None:
     expect(page.locator("input[name=code]")).to_be_focused()
     page.keyboard.type(authenticator.code())
     page.keyboard.press("Enter")
+    assert is_back(page)["code"]
+
+    page = open_page()
+    open_sign_in(page, strict, account.email)
+    tab_to(page, "Use a recovery code")
+    page.keyboard.press("Enter")
+    expect(page.locator("input[name=code]")).to_be_focused()
+    page.keyboard.type(codes[0])
+    page.keyboard.press("Enter")
+    assert is_back(page)["code"]
+
+
+@pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}], ids=["with-javascript", "without-javascript"])
+def test_by_text_message_and_by_keyboard(open_page: OpenPage, strict: Server, options: dict[str, Any]) -> None:
+    account, looks, number = create_account(strict), not options, f"+49151{time.time_ns() % 10**8:08}"
+    page = open_page(**options)
+    open_sign_in(page, strict, account.email)
+    tab_to(page, "Use text messages instead")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add your mobile number")
+    if looks:
+        look(page, "mfa-enroll-sms")
+    type_into(page, "phone_number", "12")
+    expect(page.locator("input[name=phone_number]")).to_have_attribute("aria-invalid", "true")
+    if looks:
+        look(page, "mfa-enroll-sms-wrong")
+    page.locator("input[name=phone_number]").fill("")
+    type_into(page, "phone_number", f"{number[:3]} {number[3:6]} {number[6:]}")
+    expect(page.get_by_text("We sent a text message")).to_be_visible()
+    if looks:
+        look(page, "mfa-enroll-sms-code")
+    code = strict.take_code(number)
+    type_into(page, "code", "000000" if code != "000000" else "111111")
+    expect(page.get_by_role("alert")).to_contain_text("That code is not right")
+    if looks:
+        look(page, "mfa-enroll-sms-code-wrong")
+    type_into(page, "code", code)
+    expect(page.get_by_role("heading", name="Save your recovery codes")).to_be_visible()
+    tab_to(page, "I have saved them")
+    page.keyboard.press("Enter")
+    assert is_back(page)["code"]
+
+    page = open_page(**options)
+    open_sign_in(page, strict, account.email)
+    expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
+    assert number not in page.content(), "the whole number"
+    if looks:
+        look(page, "mfa-sms")
+    tab_to(page, "Send the code")
+    page.keyboard.press("Enter")
+    expect(page.locator("input[name=code]")).to_be_visible()
+    strict.take_code(number)
+    tab_to(page, "Send a new code")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("A new code")
+    if looks:
+        look(page, "mfa-sms-sent-again")
+    type_into(page, "code", strict.take_code(number))
     assert is_back(page)["code"]
 
 

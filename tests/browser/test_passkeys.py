@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from accounts import Account, create_account, open_api
 from apps import App
-from browser.clicking import give_password, is_at, press
+from browser.clicking import give_password, is_at, press, tab_to
 from browser.looking import look
 from running_server import Server
 
@@ -79,14 +79,15 @@ def test_make_a_passkey_sign_in_with_it_lose_it_and_recover(open_page: OpenPage,
     expect(page.get_by_role("button", name="Create a passkey")).to_be_visible()
     look(page, "new-passkey")
     device.respond(True)
-    page.get_by_role("button", name="Create a passkey").click()
+    tab_to(page, "Create a passkey")
+    page.keyboard.press("Enter")
     expect(page.get_by_text("The passkey is saved")).to_be_visible()
     look(page, "new-passkey-made")
     [credential], [passkey] = device.credentials(), passkeys_of(server, account)
     assert credential["isResidentCredential"] and credential["rpId"] == "localhost"
     assert passkey["name"].startswith("Passkey of ") and passkey["last_used_at"] is None
 
-    # By the button.
+    # By the button, with the keyboard.
     device.respond(False)
     page.context.clear_cookies()
     page.goto(app.login)
@@ -94,7 +95,8 @@ def test_make_a_passkey_sign_in_with_it_lose_it_and_recover(open_page: OpenPage,
     look(page, "sign-in-passkey")
     page.goto(app.login)
     device.respond(True)
-    page.locator(BUTTON).click()
+    tab_to(page, "Use a passkey")
+    page.keyboard.press("Enter")
     is_at(page, app)
     expect(page.get_by_text(account.email)).to_be_visible()
     assert passkeys_of(server, account)[0]["last_used_at"]
@@ -169,3 +171,4 @@ def test_the_button_is_not_there_where_it_would_do_nothing(open_page: OpenPage, 
     page.goto(f"{app.server.url}/passkeys/new?client_id={app.server.client_id}")
     expect(page.get_by_text(re.compile("This browser cannot make passkeys"))).to_be_visible()
     expect(page.get_by_role("button", name="Create a passkey")).to_be_hidden()
+    look(page, "new-passkey-none")

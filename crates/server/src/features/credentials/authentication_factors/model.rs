@@ -141,6 +141,11 @@ impl PhoneNumber {
         let (start, end) = (self.0.get(..3).unwrap_or_default(), self.0.get(self.0.len().saturating_sub(4)..).unwrap_or_default());
         format!("{start} •••• {end}")
     }
+
+    /// The same for pages, where no line ends within it.
+    pub fn masked_word(&self) -> String {
+        self.masked().replace(' ', "\u{a0}")
+    }
 }
 
 /// A question for a code.

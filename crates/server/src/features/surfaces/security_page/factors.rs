@@ -330,7 +330,7 @@ fn shown(signed_in: &SignedIn, codes: &[Secret<String>]) -> ShownCodes {
 
 fn factor_page(cx: &Cx, visit: &Visit, signed_in: &SignedIn, status: StatusCode, factor: &Factor, errors: Vec<FormError>) -> Response {
     let phone = match &factor.kind {
-        FactorKind::Sms { phone_number } => Some(phone_number.masked()),
+        FactorKind::Sms { phone_number } => Some(phone_number.masked_word()),
         FactorKind::Totp { .. } | FactorKind::GenericOtp => None,
     };
     signed_in.page(cx, visit, status, &ManageFactor { top: signed_in.top(), factor: factor.id.to_string(), phone, errors })
@@ -350,7 +350,7 @@ fn phone_code_page(
     errors: Vec<FormError>,
 ) -> Response {
     let FactorKind::Sms { phone_number } = &factor.kind else { return signed_in.go_to(Page::Overview) };
-    let view = PhoneCode { top: signed_in.top(), phone: phone_number.masked(), challenge: challenge.id.to_string(), errors };
+    let view = PhoneCode { top: signed_in.top(), phone: phone_number.masked_word(), challenge: challenge.id.to_string(), errors };
     signed_in.page(cx, visit, status, &view)
 }
 

@@ -155,7 +155,7 @@ fn factor_row(factor: &Factor, now: Timestamp) -> FactorRow {
     FactorRow {
         id: factor.id.to_string(),
         phone: match &factor.kind {
-            FactorKind::Sms { phone_number } => Some(phone_number.masked()),
+            FactorKind::Sms { phone_number } => Some(phone_number.masked_word()),
             FactorKind::Totp { .. } | FactorKind::GenericOtp => None,
         },
         added: Ago::of(added_at, now),

@@ -446,7 +446,7 @@ both_engines!(an_authenticator_app_counts_from_its_first_right_code_on, |app| as
     assert_eq!(app_code(&app, &refused), right, "the same secret, to be tried again");
     assert!(open(&app, &mut browser, "/account").await.text.contains("a stolen password alone"), "it does not count yet");
     let done = browser.submit(&refused, "/account/authenticator/code", &[("code", &right)]).await;
-    assert!(done.status == 200 && done.text.contains("Keep these codes"), "{}", done.text);
+    assert!(done.status == 200 && done.text.contains("Save your recovery codes"), "{}", done.text);
     let codes = done.text.split("class=\"codes\">").nth(1).unwrap().split("</code>").next().unwrap().split_whitespace().count();
     assert_eq!(codes, 10);
     assert_ne!(session_cookie(&browser, &app.tenant), before, "row 44: what is proved more goes by another cookie");
@@ -476,7 +476,11 @@ both_engines!(a_factor_is_removed_unless_it_is_the_last_and_has_to_be_there, |ap
     app.settings(|settings| settings.mfa = crate::features::records::environments::Mfa::Optional).await;
     let renewed = open(&app, &mut browser, "/account/recovery-codes").await;
     let renewed = browser.submit(&renewed, "/account/recovery-codes", &[]).await;
-    assert!(renewed.text.contains("Keep these codes") && app.mails().await[0].subject.contains("recovery codes"), "{}", renewed.text);
+    assert!(
+        renewed.text.contains("Save your recovery codes") && app.mails().await[0].subject.contains("recovery codes"),
+        "{}",
+        renewed.text
+    );
     let removed = browser.submit(&page, "/account/factor/remove", &[]).await;
     assert_eq!(removed.status, 303, "{}", removed.text);
     assert!(app.mails().await[0].subject.contains("removed"));

@@ -175,7 +175,7 @@ fn problem_of(problem: NotMade) -> Refused {
 /// What a factor proves, and where its text messages go.
 fn kind_of(factor: &Factor) -> (SecondFactor, String) {
     match &factor.kind {
-        FactorKind::Sms { phone_number } => (SecondFactor::Sms, phone_number.masked()),
+        FactorKind::Sms { phone_number } => (SecondFactor::Sms, phone_number.masked_word()),
         FactorKind::Totp { .. } | FactorKind::GenericOtp => (SecondFactor::Totp, String::new()),
     }
 }
