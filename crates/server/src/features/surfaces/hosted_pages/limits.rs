@@ -50,6 +50,10 @@ pub enum Over {
 }
 
 impl Over {
+    pub fn is_check(&self) -> bool {
+        matches!(self, Self::Check(_))
+    }
+
     /// The answer to whoever may not go on: the way to the check, or the page that says how long to `wait`.
     pub fn answer<E>(self, wait: impl FnOnce(Limited) -> Result<Response, E>) -> Result<Response, E> {
         match self {

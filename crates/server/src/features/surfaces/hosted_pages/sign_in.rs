@@ -4,7 +4,7 @@ use axum::response::Response;
 use gatewright_base::Secret;
 
 use super::check::Step;
-use super::limits::{self, Over};
+use super::limits;
 use super::view::{Code, FormError, Password, SignIn};
 use super::wait::{Waiting, asked, is_blocked, signals};
 use crate::features::credentials::letters::MailRefused;
@@ -43,7 +43,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     let waiting = Waiting::of_form(&cx, &visit, &form).await?;
     let typed = form.text("email").trim().to_owned();
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignIn).await? {
-        keep_for_check(&cx, &waiting, &over, &typed).await?;
+        if over.is_check() {
+            keep_typed(&cx, &waiting, &typed).await?;
+        }
         return over.answer(|limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, typed, vec![too_many(limited)])));
     }
     let Some(email) = EmailAddress::parse(&typed) else {
@@ -225,9 +227,9 @@ pub(super) fn email_of(waiting: &Waiting) -> Option<EmailAddress> {
 }
 
 /// What was typed before a check of the browser is not asked for twice.
-pub(super) async fn keep_for_check(cx: &Cx, waiting: &Waiting, over: &Over, typed: &str) -> Result<(), ApiError> {
-    match (over, EmailAddress::parse(typed)) {
-        (Over::Check(_), Some(email)) if waiting.admits(&email) => keep_email(cx, waiting, &email).await,
+pub(super) async fn keep_typed(cx: &Cx, waiting: &Waiting, typed: &str) -> Result<(), ApiError> {
+    match EmailAddress::parse(typed) {
+        Some(email) if waiting.admits(&email) => keep_email(cx, waiting, &email).await,
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use gatewright_db::DbError;
 
 use super::check::{self, Step};
 use super::limits;
-use super::sign_in::{code_error, email_of, keep_email, keep_for_check, too_many};
+use super::sign_in::{code_error, email_of, keep_email, keep_typed, too_many};
 use super::view::{FormError, SignUp, VerifyEmail};
 use super::wait::{Waiting, asked, signals};
 use super::weak_password::WeakPassword;
@@ -58,7 +58,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
     };
     let again = |kept: SignUp, status, errors| Ok(waiting.page(&cx, &visit, status, &SignUp { errors, ..kept }));
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::SignUp).await? {
-        keep_for_check(&cx, &waiting, &over, &kept.email).await?;
+        if over.is_check() {
+            keep_typed(&cx, &waiting, &kept.email).await?;
+        }
         return over.answer(|limited| again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]));
     }
     let password = Secret::new(form.text("password").to_owned());
@@ -75,7 +77,9 @@ pub async fn submit(State(cx): State<Cx>, visit: Visit, form: FormFields) -> Res
         return again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]);
     }
     if let Err(over) = limits::admit_sign_up(&cx, &visit, &waiting, Step::SignUp).await? {
-        keep_for_check(&cx, &waiting, &over, &kept.email).await?;
+        if over.is_check() {
+            keep_typed(&cx, &waiting, &kept.email).await?;
+        }
         return over.answer(|limited| again(kept, StatusCode::TOO_MANY_REQUESTS, vec![too_many(limited)]));
     }
     // Before there is an account, and whether or not there is one already: the answer tells nothing.
