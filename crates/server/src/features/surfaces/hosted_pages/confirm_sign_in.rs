@@ -101,7 +101,7 @@ pub async fn send_again(State(cx): State<Cx>, visit: Visit, form: FormFields) ->
     let Some(stopped) = find_stopped(&cx, &waiting).await? else { return Err(Refused::page(Problem::RequestExpired)) };
     let again = |limited| Ok(page(&cx, &visit, &waiting, StatusCode::TOO_MANY_REQUESTS, &stopped, false, vec![too_many(limited)]));
     if let Err(over) = limits::admit(&cx, &visit, &waiting, Step::ConfirmSignIn).await? {
-        return over.answer(|limited| again(limited));
+        return over.answer(again);
     }
     let attempt = Attempt {
         second_factor: stopped.pending.second_factor,
