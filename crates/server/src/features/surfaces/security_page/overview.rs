@@ -1,5 +1,7 @@
 //! The page with everything on it.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
@@ -100,7 +102,7 @@ impl Present {
         let settings = &signed_in.client.environment.settings;
         let mut rows: Vec<SessionRow> = self.browsers.iter().map(|listed| browser_row(cx, signed_in, listed, now)).collect();
         rows.sort_by_key(|row| !row.here);
-        rows.extend(self.sessions.iter().map(|session| self.session_row(session, now)));
+        rows.extend(self.sessions.iter().map(|session| self.session_row(cx, session, now)));
         let total = rows.len();
         rows.truncate(SHOWN);
         Overview {
@@ -123,7 +125,7 @@ impl Present {
         }
     }
 
-    fn session_row(&self, session: &Session, now: Timestamp) -> SessionRow {
+    fn session_row(&self, cx: &Cx, session: &Session, now: Timestamp) -> SessionRow {
         let organization = session.organization_id.as_deref();
         let name = organization.and_then(|id| self.organizations.iter().find(|(known, _)| known == id)).map(|(_, name)| name.clone());
         SessionRow {
@@ -132,7 +134,7 @@ impl Present {
             is_app: true,
             here: false,
             organization: name,
-            address: session.ip_address.clone(),
+            place: describe_place(cx, session.ip_address.as_deref()),
             method: method_key(session.method),
             used: Ago::of(session.last_active_at, now),
             used_at: session.last_active_at,
@@ -173,11 +175,19 @@ fn browser_row(cx: &Cx, signed_in: &SignedIn, listed: &Listed, now: Timestamp) -
         is_app: false,
         here,
         organization: None,
-        address: listed.session.ip_address.clone(),
+        place: describe_place(cx, listed.session.ip_address.as_deref()),
         method: method_key(listed.session.method),
         used: Ago::of(used_at, now),
         used_at,
     }
+}
+
+/// The address, and its country where the operator's table of places knows it.
+fn describe_place(cx: &Cx, address: Option<&str>) -> Option<String> {
+    let address = address?;
+    let place = address.parse::<IpAddr>().ok().and_then(|ip| cx.places().find(ip));
+    let country = place.as_ref().and_then(|place| place.country_code());
+    Some(country.map_or_else(|| address.to_owned(), |country| format!("{address} ({country})")))
 }
 
 fn method_key(method: Method) -> &'static str {

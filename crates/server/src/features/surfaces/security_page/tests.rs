@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -5,7 +6,7 @@ use axum::http::header::{ORIGIN, USER_AGENT};
 use serde_json::{Value, json};
 
 use crate::both_engines;
-use crate::testkit::{Answer, Browser, Tenant, TestApp};
+use crate::testkit::{Answer, Browser, On, Tenant, TestApp};
 
 const EMAIL: &str = "alice@example.test";
 const PASSWORD: &str = "correct horse battery";
@@ -106,6 +107,21 @@ both_engines!(a_person_sees_where_they_are_signed_in_and_signs_out_one_place, |a
     assert_eq!(refresh(&app, &pair).await.status, 200, "the other app goes on");
     assert_eq!(told(&app).await.iter().filter(|name| *name == "session.revoked").count(), 1);
 });
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_says_its_country_where_the_operators_table_knows_it() {
+    let mut places = tempfile::NamedTempFile::new().unwrap();
+    places.write_all(b"network,country,latitude,longitude\n203.0.113.0/24,DE,52.5,13.4\n").unwrap();
+    let app = TestApp::start_with(On::Sqlite, |config| config.radar.places_file = Some(places.path().to_owned())).await;
+    app.user(EMAIL, PASSWORD).await;
+    for ip_address in ["203.0.113.9", "198.51.100.7"] {
+        let body = json!({"grant_type": "password", "email": EMAIL, "password": PASSWORD, "ip_address": ip_address});
+        assert_eq!(app.authenticate(body).await.status, 200);
+    }
+    let (mut browser, _) = signed_in(&app).await;
+    let page = open(&app, &mut browser, "/account").await;
+    assert!(page.text.contains("203.0.113.9 (DE) ·") && page.text.contains("198.51.100.7 ·"), "{}", page.text);
+}
 
 fn claims(token: &str) -> Value {
     let payload = gatewright_jose::b64::decode_url(token.split('.').nth(1).unwrap()).unwrap();

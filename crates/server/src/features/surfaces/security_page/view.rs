@@ -209,7 +209,8 @@ pub struct SessionRow {
     /// The browser that looks at this page.
     pub here: bool,
     pub organization: Option<String>,
-    pub address: Option<String>,
+    /// Such as `203.0.113.9 (DE)`.
+    pub place: Option<String>,
     pub method: &'static str,
     pub used: Ago,
     pub used_at: Timestamp,
@@ -527,7 +528,7 @@ mod tests {
             is_app,
             here,
             organization: text(),
-            address: text(),
+            place: text(),
             method: "account.method.password",
             used,
             used_at: now,
