@@ -124,6 +124,31 @@ both_engines!(row_12_a_hint_is_no_proof_and_without_a_session_nobody_is_let_in, 
     assert_eq!(session.body["user"]["id"], alice["id"], "{}", session.text);
 });
 
+// Nobody else's word for an address counts here yet: there is no sign-in by a social provider or a connection, and none may appear by
+// parameters that SDKs know.
+both_engines!(row_29_no_providers_word_for_an_address_signs_in_or_is_linked, |app| async move {
+    let user = app.user(EMAIL, PASSWORD).await;
+    for provider in ["AppleOAuth", "GitHubOAuth", "GoogleOAuth", "MicrosoftOAuth"] {
+        let path = url(&app, CALLBACK, &format!("&login_hint={EMAIL}")).replace("provider=authkit", &format!("provider={provider}"));
+        let answer = app.browser().get(&path).await;
+        assert_eq!(answer.location_parameter("error").as_deref(), Some("connection_invalid"), "{provider}: {}", answer.text);
+        assert_eq!(answer.location_parameter("code"), None);
+    }
+    let identities = app.api(Method::GET, &format!("/user_management/users/{}/identities", user["id"].as_str().unwrap()), json!({})).await;
+    assert_eq!((identities.status, &identities.body), (200, &json!([])), "{}", identities.text);
+});
+
+both_engines!(row_31_no_connections_word_for_an_address_signs_in, |app| async move {
+    app.user(EMAIL, PASSWORD).await;
+    let organization = app.api(Method::POST, "/organizations", json!({"name": "Acme"})).await.body["id"].as_str().unwrap().to_owned();
+    for selector in ["connection_id=conn_01EXAMPLE".to_owned(), format!("organization_id={organization}")] {
+        let path = url(&app, CALLBACK, &format!("&login_hint={EMAIL}")).replace("provider=authkit", &selector);
+        let answer = app.browser().get(&path).await;
+        assert_eq!(answer.location_parameter("error").as_deref(), Some("connection_invalid"), "{selector}: {}", answer.text);
+        assert_eq!(answer.location_parameter("code"), None);
+    }
+});
+
 both_engines!(row_09_a_request_opens_in_the_browser_that_started_it_only, |app| async move {
     app.user(EMAIL, PASSWORD).await;
     let mut attacker = app.browser();
