@@ -239,6 +239,19 @@ fn an_attestation_that_comes_unasked_has_the_form_of_one_and_is_not_believed() {
 }
 
 #[test]
+fn an_attestation_says_three_things_and_no_fourth() {
+    let mut answer = Authenticator::new(ORIGIN).register(&creation());
+    let mut object = gatewright_jose::b64::decode_url(answer["response"]["attestationObject"].as_str().unwrap()).unwrap();
+    assert_eq!(object[0], 0xa3, "a map of three");
+    object[0] = 0xa4;
+    object.extend([0x61, b'x', 0xf5]);
+    answer["response"]["attestationObject"] = json!(gatewright_jose::b64::encode_url(&object));
+    let answer = Registration::read(&answer.to_string()).unwrap();
+    let refused = with_expected(false, CHALLENGE, |expected| verify_registration(&answer, expected));
+    assert_eq!(refused.err(), Some(Refusal::Attestation("not a map of fmt, attStmt and authData")));
+}
+
+#[test]
 fn row_41_an_assertion_with_one_thing_wrong_is_refused() {
     type Case = (&'static str, fn(&mut Authenticator), Refusal);
     let table: [Case; 19] = [
@@ -326,10 +339,10 @@ fn what_no_browser_sends_is_refused_without_a_panic() {
     for (name, json) in [
         ("nothing", String::new()),
         ("null", "null".into()),
-        ("a megabyte", format!("\"{}\"", "x".repeat(1 << 20))),
+        ("a good one and a megabyte", good.to_string().replacen('{', &format!("{{\"x\":\"{}\",", "x".repeat(1 << 20)), 1)),
         ("deep", "[".repeat(50_000)),
         ("another type", good.to_string().replace("public-key", "password")),
-        ("two ids", good.to_string().replacen("\"id\":\"", "\"id\":\"AA", 1)),
+        ("two ids", good.to_string().replacen("\"id\":\"", "\"id\":\"AAAA", 1)),
         ("an id twice", good.to_string().replacen('{', "{\"id\":\"AQID\",", 1)),
         ("padding", good.to_string().replace("\",\"rawId\"", "=\",\"rawId\"")),
     ] {

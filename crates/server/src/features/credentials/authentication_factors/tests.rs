@@ -307,3 +307,24 @@ both_engines!(a_user_has_ten_factors_at_most_and_takes_them_along, |app| async {
     good(&app, Method::DELETE, &format!("/user_management/users/{}", text(&user, "id")), Value::Null).await;
     assert_eq!(app.api(Method::GET, &format!("/auth/factors/{}", ids[0]), Value::Null).await.status, 404);
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_33_a_number_gets_few_messages_in_a_minute_and_in_a_day() {
+    let app = TestApp::start_with(crate::testkit::On::Sqlite, |config| {
+        config.limits.enabled = true;
+        (config.limits.messages_per_number, config.limits.messages_per_number_daily) = (2, 3);
+    })
+    .await;
+    let mut paths = Vec::new();
+    for _ in 0..2 {
+        let factor = good(&app, Method::POST, ENROLL, json!({"type": "sms", "phone_number": "+4915112345678"})).await;
+        paths.push(format!("/auth/factors/{}/challenge", text(&factor, "id")));
+    }
+    // Another factor of the same number is no way around.
+    for (wait, factor, status) in [(0, 0, 201), (0, 1, 201), (0, 0, 429), (0, 1, 429), (61, 1, 201), (61, 0, 429)] {
+        app.clock.advance(Duration::from_secs(wait));
+        let asked = app.api(Method::POST, &paths[factor], Value::Null).await;
+        assert_eq!(asked.status, status, "{wait} {factor}: {}", asked.text);
+    }
+    assert_eq!(app.mails().await.len(), 3);
+}

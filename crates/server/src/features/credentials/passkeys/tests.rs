@@ -585,3 +585,17 @@ both_engines!(nonsense_is_refused_and_never_a_fault, |app| async {
     let (mut browser, page) = open(&app).await;
     assert_eq!(browser.submit(&page, "/sign-in/passkey", &[("credential", "")]).await.status, 422);
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_41_answers_of_one_network_are_counted() {
+    let app = TestApp::start_with(On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.hosted_per_ip = 3;
+        config.challenge.provider = crate::platform::config::ChallengeProvider::Off;
+    })
+    .await;
+    let (mut browser, page) = open(&app).await;
+    for status in [422, 422, 422, 429] {
+        assert_eq!(browser.submit(&page, "/sign-in/passkey", &[("credential", "{}")]).await.status, status);
+    }
+}

@@ -430,3 +430,22 @@ both_engines!(row_48_a_reason_is_asked_for_and_shown_as_text, |app| async move {
     let page = app.browser().get(&link(&started)).await;
     assert!(!page.text.contains("<script>alert") && page.text.contains("&lt;script&gt;"), "{}", page.text);
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_48_links_are_guessed_a_few_times_a_minute_from_one_network() {
+    let app = TestApp::start_with(crate::testkit::On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.hosted_per_ip = 3;
+    })
+    .await;
+    let user = alice(&app).await;
+    let started = start(&app, &user, json!({})).await;
+    let mut browser = app.browser();
+    let page = browser.get(&link(&started)).await;
+    for _ in 0..3 {
+        let guess = browser.submit(&page, "/impersonate", &[("code", "a-guess")]).await;
+        assert!(guess.status != 429 && guess.location().is_none(), "{}", guess.text);
+    }
+    assert_eq!(browser.submit(&page, "/impersonate", &[]).await.status, 429, "even the right one");
+    assert_eq!(impersonation(&app, &started).await["state"], "pending");
+}

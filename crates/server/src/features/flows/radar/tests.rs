@@ -763,3 +763,52 @@ async fn places_and_disposable_domains_come_from_the_operators_files() {
         assert_eq!(sign_in(&app, email, PASSWORD, "203.0.113.1").await.code(), "invalid_credentials", "{email}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_33_messages_of_a_sign_up_are_few_for_a_number_and_for_a_user() {
+    let app = TestApp::start_with(On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.messages_per_number = 1;
+    })
+    .await;
+    app.settings(|settings| settings.radar.repeat_sign_up = Reaction::Challenge).await;
+    for email in ["m.allory@gmail.com", "mallory+1@gmail.com"] {
+        app.user(email, PASSWORD).await;
+        assert_eq!(sign_in(&app, email, PASSWORD, "192.0.2.1").await.status, 200, "{email}");
+    }
+    let third = app.user("mallory+2@googlemail.com", PASSWORD).await;
+    let stopped = sign_in(&app, "mallory+2@googlemail.com", PASSWORD, "192.0.2.1").await;
+    let token = &stopped.body["pending_authentication_token"];
+    let mut statuses = Vec::new();
+    for number in ["00", "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10"] {
+        tick(&app);
+        let body = json!({"user_id": third["id"], "pending_authentication_token": token, "phone_number": format!("+155555501{number}")});
+        statuses.push(app.api(Method::POST, "/user_management/radar_challenges", body).await.status);
+    }
+    assert_eq!(statuses, [201, 429, 201, 201, 201, 201, 201, 201, 201, 201, 201, 429]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_42_codes_of_a_stopped_sign_in_are_guessed_a_few_times_from_one_network() {
+    let app = TestApp::start_with(On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.hosted_per_ip = 6;
+        config.challenge.provider = crate::platform::config::ChallengeProvider::Off;
+    })
+    .await;
+    challenge_new_devices(&app).await;
+    app.user(ALICE, PASSWORD).await;
+    browser(&app).sign_in(&authorize(&app), ALICE, PASSWORD).await;
+    app.clock.advance(Duration::from_secs(61));
+    let mut away = browser(&app);
+    away.headers.retain(|(name, _)| name != "user-agent");
+    away.headers
+        .push((HeaderName::from_static("user-agent"), "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned()));
+    let stopped = away.sign_in(&authorize(&app), ALICE, PASSWORD).await;
+    let page = away.follow(stopped).await;
+    let guess = wrong(&newest_code(&app).await);
+    app.clock.advance(Duration::from_secs(61));
+    for status in [422, 422, 422, 422, 422, 422, 429] {
+        assert_eq!(away.submit(&page, "/confirm-sign-in", &[("code", &guess)]).await.status, status);
+    }
+}

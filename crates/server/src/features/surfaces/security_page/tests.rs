@@ -648,3 +648,30 @@ both_engines!(row_46_no_passkey_is_made_by_another_site_or_long_after_a_sign_in,
         assert_eq!(browser.post(action, &[client, ("csrf", csrf.as_str())]).await.code(), "recent_sign_in_required");
     }
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_42_at_a_browser_left_open_passwords_and_codes_are_guessed_a_few_times_a_minute() {
+    let app = TestApp::start_with(crate::testkit::On::Sqlite, |config| {
+        config.limits.enabled = true;
+        config.limits.authenticate_per_email = 3;
+    })
+    .await;
+    app.user(EMAIL, PASSWORD).await;
+    let (mut browser, _) = signed_in(&app).await;
+    let page = open(&app, &mut browser, "/account/password").await;
+    let guess = |old| [("current_password", old), ("password", NEW_PASSWORD)];
+    for _ in 0..3 {
+        assert_eq!(browser.submit(&page, "/account/password", &guess("not the password")).await.status, 422);
+    }
+    assert_eq!(browser.submit(&page, "/account/password", &guess(PASSWORD)).await.status, 429, "even the right one");
+
+    let page = open(&app, &mut browser, "/account/email").await;
+    browser.submit(&page, "/account/email", &[("email", "new@example.test")]).await;
+    let page = open(&app, &mut browser, "/account/email/code").await;
+    let code = app.mails().await[0].code.clone().unwrap();
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    for _ in 0..3 {
+        assert_eq!(browser.submit(&page, "/account/email/code", &[("code", wrong)]).await.status, 422);
+    }
+    assert_eq!(browser.submit(&page, "/account/email/code", &[("code", &code)]).await.status, 429, "even the right one");
+}
