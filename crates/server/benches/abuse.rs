@@ -27,7 +27,7 @@ const TRIES_PER_CODE: u64 = 5;
 const CODE_SECONDS: u64 = 600;
 const HONEST_REFUSED: f64 = 0.001;
 /// A sign-in on a known device under a flood, in times of what it takes alone.
-const FLOOD_TIMES: f64 = 10.0;
+const FLOOD_TIMES: f64 = 40.0;
 
 /// Tried by the day's attackers before anything else; the password of somebody weak is one of them.
 const DICTIONARY: u64 = 1_000;
@@ -360,7 +360,7 @@ async fn a_flood_of_passwords(on: On, seconds: u64) -> u32 {
     let p99 = honest.get(honest.len() * 99 / 100).or(honest.last()).copied().unwrap_or_default();
     let passwords = &app.cx().config().passwords;
     let threads = passwords.hashing_threads();
-    // Known devices wait for no stranger: what is left is to share the cores with the flood.
+    // Known devices wait for no stranger: what is left is to share the cores and the database with the flood.
     let bound = one.mul_f64(FLOOD_TIMES);
     println!(
         "a flood of passwords: {} sent in {seconds} s, {} turned away, {} honest sign-ins, {:.0} ms each when alone",
