@@ -474,7 +474,7 @@ fn person(number: u64) -> String {
 
 /// Half of them at home, the others in offices of fifty behind one address.
 fn home(number: u64) -> String {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return format!("2001:db8:{:x}:{:x}::1", number >> 16, number & 0xffff);
     }
     format!("203.0.113.{}", number / 100 % 250 + 1)
